@@ -1,0 +1,1 @@
+"""Images: references, content store, layers, archives. Other rooms of the engine may import it."""

@@ -1,0 +1,220 @@
+"""Files and folders: the single system calls as effects, and the few composites that everybody needs.
+
+For paths of our own (under the roots) only. Paths inside an image, container or volume go through `kernel.rooted`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel.effects import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    StrPath = str | os.PathLike[str]
+
+
+@effect
+def mkdir(path: StrPath, mode: int = 0o700, *, dir_fd: int | None = None) -> None:
+    """mkdir(2)."""
+    os.mkdir(path, mode, dir_fd=dir_fd)
+
+
+@effect
+def rmdir(path: StrPath, *, dir_fd: int | None = None) -> None:
+    """rmdir(2)."""
+    os.rmdir(path, dir_fd=dir_fd)
+
+
+@effect
+def unlink(path: StrPath, *, dir_fd: int | None = None) -> None:
+    """unlink(2)."""
+    os.unlink(path, dir_fd=dir_fd)
+
+
+@effect
+def rename(old: StrPath, new: StrPath) -> None:
+    """rename(2)."""
+    os.rename(old, new)
+
+
+@effect
+def link(old: StrPath, new: StrPath) -> None:
+    """link(2); never follows a symbolic link."""
+    os.link(old, new, follow_symlinks=False)
+
+
+@effect
+def symlink(target: str, path: StrPath) -> None:
+    """symlink(2)."""
+    os.symlink(target, path)
+
+
+@effect
+def mkfifo(path: StrPath, mode: int = 0o600) -> None:
+    """mkfifo(3)."""
+    os.mkfifo(path, mode)
+
+
+@effect
+def create(path: StrPath, mode: int = 0o600, flags: int = os.O_EXCL) -> int:
+    """open(2) for writing with O_CREAT; returns the descriptor. `flags` are added (default O_EXCL)."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, mode)
+
+
+@effect
+def open_for_writing(path: StrPath, flags: int = os.O_WRONLY) -> int:
+    """open(2) of something that exists, to change it; returns the descriptor."""
+    return os.open(path, flags | os.O_CLOEXEC)
+
+
+@effect
+def write(fd: int, data: bytes | memoryview) -> int:
+    """write(2); returns how much was written."""
+    return os.write(fd, data)
+
+
+@effect
+def pwrite(fd: int, data: bytes, offset: int) -> int:
+    """pwrite(2); returns how much was written."""
+    return os.pwrite(fd, data, offset)
+
+
+@effect
+def fsync(fd: int) -> None:
+    """fsync(2): what was written through `fd` is on the disk."""
+    os.fsync(fd)
+
+
+@effect
+def chmod(path: StrPath | int, mode: int) -> None:
+    """chmod(2), or fchmod(2) for a descriptor."""
+    os.chmod(path, mode)
+
+
+@effect
+def chown(path: StrPath | int, uid: int, gid: int) -> None:
+    """lchown(2), or fchown(2) for a descriptor."""
+    if isinstance(path, int):
+        os.fchown(path, uid, gid)
+    else:
+        os.lchown(path, uid, gid)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[write(fd, view) :]
+
+
+def make_folders(path: StrPath, mode: int = 0o700) -> None:
+    """Make `path` and what is missing above it; one that exists is left as it is.
+
+    Raises NotADirectoryError where something else is in the way.
+    """
+    name = os.fspath(path)
+    try:
+        mkdir(name, mode)
+    except FileExistsError:
+        if not os.path.isdir(name):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from None
+    except FileNotFoundError:
+        make_folders(os.path.dirname(name), mode)
+        with contextlib.suppress(FileExistsError):
+            mkdir(name, mode)
+
+
+def sync_folder(path: StrPath) -> None:
+    """Make renames, creations and removals in the folder survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: StrPath, data: bytes, mode: int = 0o600) -> None:
+    """Write a file that only this process reads or that a record is written for afterwards: no rename, no fsync."""
+    fd = create(path, mode, os.O_TRUNC)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: StrPath, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Write a file so that a reader, also after a crash, sees the old content or the new, never a mixture.
+
+    The new content lies beside it as `.NAME.new` meanwhile; one that a killed run left is overwritten.
+    With `durable` file and folder are synced before it returns.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    aside = os.path.join(folder, f".{name}.new")
+    fd = create(aside, mode, os.O_TRUNC)
+    try:
+        write_all(fd, data)
+        if durable:
+            fsync(fd)
+    finally:
+        os.close(fd)
+    rename(aside, path)
+    if durable:
+        sync_folder(folder)
+
+
+def remove_file(path: StrPath) -> bool:
+    """Unlink `path` if it is there; returns whether it was."""
+    try:
+        unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_tree(path: StrPath) -> None:
+    """Remove a folder with all that is in it; nothing there is fine. Follows no link and enters no other file system.
+
+    Raises OSError (EBUSY) when something is mounted below: what lies on the mount is not touched.
+    """
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(top, os.fstat(top).st_dev)
+    finally:
+        os.close(top)
+    with contextlib.suppress(FileNotFoundError):
+        rmdir(path)
+
+
+def _empty(folder: int, device: int) -> None:
+    for name, is_folder in list(_entries(folder)):
+        if not is_folder:
+            with contextlib.suppress(FileNotFoundError):
+                unlink(name, dir_fd=folder)
+            continue
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            continue
+        try:
+            if os.fstat(inner).st_dev != device:
+                raise OSError(errno.EBUSY, "something is mounted here", name)
+            _empty(inner, device)
+        finally:
+            os.close(inner)
+        with contextlib.suppress(FileNotFoundError):
+            rmdir(name, dir_fd=folder)
+
+
+def _entries(folder: int) -> Iterator[tuple[str, bool]]:
+    with os.scandir(folder) as found:
+        for entry in found:
+            yield entry.name, stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode)

@@ -1,0 +1,138 @@
+"""Processes: start, signal, wait, and who is who. Each process started by us is its own session.
+
+A terminal's Ctrl-C so reaches only the command line itself, which ends at a safe point; what it started ends its work.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel.effects import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a process ended; output as text with undecodable bytes replaced."""
+
+    code: int
+    out: str
+    err: str
+
+
+@effect
+def spawn(  # noqa: PLR0913
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = subprocess.DEVNULL,
+    stderr: int | None = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+    new_session: bool = True,
+) -> subprocess.Popen[bytes]:
+    """Start a program; raises FileNotFoundError where it is not installed."""
+    return subprocess.Popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=new_session,
+    )
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    data: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    timeout: float = 120.0,
+) -> Finished:
+    """Start a program, feed it `data`, wait for its end. A program over its time is killed and TimeoutExpired raised."""
+    process = spawn(
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        out, err = process.communicate(data, timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return Finished(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat (clock ticks since boot), 0 if there is no such process or only its zombie.
+
+    (pid, start time, boot id) names a process for ever; a pid alone does not.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def process_state(pid: int) -> str:
+    """The state letter of /proc/PID/stat (R, S, D, Z, T, ...), "" if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split(None, 1)[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def open_process(pid: int, started: int) -> int:
+    """A pidfd for exactly that process, -1 if it is gone (or its pid belongs to somebody else by now)."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return -1
+    if started and start_time(pid) != started:
+        os.close(fd)
+        return -1
+    return fd
+
+
+@effect
+def send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2); raises ProcessLookupError when it has ended."""
+    signal.pidfd_send_signal(pidfd, number)
+
+
+def wait_for_end(pidfd: int, timeout: float) -> bool:
+    """Wait until the process has ended, at most `timeout` seconds; returns whether it has."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        if poller.poll(max(0.0, left) * 1000):
+            return True
+        if left <= 0:
+            return False

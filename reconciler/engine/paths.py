@@ -1,0 +1,104 @@
+"""Where the engine keeps things: the only place that knows the layout of the two roots.
+
+    ROOT/store.db                 records
+    ROOT/content/sha256/HEX       image configurations and manifests, by digest
+    ROOT/layers/SHORT/            unpacked layers; SHORT is a short name, so that 127 of them fit into one mount
+    ROOT/containers/ID/           upper, work (the writable layer) and log
+    ROOT/volumes/NAME/_data       a volume's data
+    ROOT/staging/                 what is being unpacked; swept when nobody works there
+    RUN/containers/ID/            the bundle: config.json, rootfs (mount point), hosts, attach, ctl, pidfile, ...
+    RUN/exits/ID                  exit codes, written by the monitor
+    RUN/runtime/                  the OCI runtime's own state
+    RUN/locks/                    flock files
+
+ROOT survives a reboot; RUN is on a tmpfs and does not. Both are 0700. Two pairs of roots never share a name on the
+machine: `tag` is part of the bridge's, table's and cgroup's names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+DEFAULT_ROOT = "/var/lib/reconciler"
+DEFAULT_RUN = "/run/reconciler"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The two roots, absolute and without links."""
+
+    root: str
+    run: str
+
+    @classmethod
+    def of(cls, root: str = "", run: str = "") -> Paths:
+        """From the arguments, else RECONCILER_ROOT and RECONCILER_RUN, else the defaults."""
+        root = root or os.environ.get("RECONCILER_ROOT", "") or DEFAULT_ROOT
+        run = run or os.environ.get("RECONCILER_RUN", "") or DEFAULT_RUN
+        return cls(os.path.realpath(root), os.path.realpath(run))
+
+    @property
+    def tag(self) -> str:
+        """Six characters that tell this pair of roots from others; "" for the default pair."""
+        if (self.root, self.run) == (DEFAULT_ROOT, DEFAULT_RUN):
+            return ""
+        return hashlib.sha256(f"{self.root}\0{self.run}".encode()).hexdigest()[:6]
+
+    @property
+    def bridge(self) -> str:
+        """15 characters at most (IFNAMSIZ)."""
+        return f"rcl-{self.tag}" if self.tag else "reconciler0"
+
+    @property
+    def table(self) -> str:
+        return f"reconciler_{self.tag}" if self.tag else "reconciler"
+
+    @property
+    def cgroup(self) -> str:
+        """Top cgroup of all containers and monitors of these roots, relative to each hierarchy."""
+        return f"reconciler-{self.tag}" if self.tag else "reconciler"
+
+    @property
+    def store(self) -> str:
+        return os.path.join(self.root, "store.db")
+
+    @property
+    def layers(self) -> str:
+        return os.path.join(self.root, "layers")
+
+    @property
+    def content(self) -> str:
+        return os.path.join(self.root, "content", "sha256")
+
+    @property
+    def staging(self) -> str:
+        return os.path.join(self.root, "staging")
+
+    @property
+    def volumes(self) -> str:
+        return os.path.join(self.root, "volumes")
+
+    @property
+    def exits(self) -> str:
+        return os.path.join(self.run, "exits")
+
+    @property
+    def runtime(self) -> str:
+        return os.path.join(self.run, "runtime")
+
+    @property
+    def locks(self) -> str:
+        return os.path.join(self.run, "locks")
+
+    def container(self, container_id: str) -> str:
+        """The folder that outlives a reboot: writable layer and log."""
+        return os.path.join(self.root, "containers", container_id)
+
+    def bundle(self, container_id: str) -> str:
+        """The volatile folder: OCI bundle, monitor's files, hosts."""
+        return os.path.join(self.run, "containers", container_id)
+
+    def volume_data(self, name: str) -> str:
+        return os.path.join(self.volumes, name, "_data")

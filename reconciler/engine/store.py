@@ -1,0 +1,240 @@
+"""The engine's records in SQLite: one connection, one writer at a time, every commit an effect.
+
+Rooms own their tables' queries; this module owns the schema, the transactions and the migrations. The truth about
+what runs is the kernel, not the store: readers compare. WAL with `synchronous=NORMAL`: a power loss may take the last
+commits, which is no worse than the power loss a moment earlier, and never the order of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.kernel import files
+from reconciler.engine.kernel.effects import effect
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reconciler.engine.paths import Paths
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE layers (           -- unpacked layers; the folder is complete once the row is there
+    diff_id TEXT PRIMARY KEY,   -- sha256:... of the uncompressed tar
+    short   TEXT NOT NULL UNIQUE,
+    size    INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE images (
+    id       TEXT PRIMARY KEY,  -- sha256:... of the configuration
+    config   TEXT NOT NULL,     -- records.ImageConfig as JSON, made once from the configuration
+    origin   TEXT NOT NULL,     -- where it came from: "load FILE", "import FILE", a registry
+    created  REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE tags (
+    reference TEXT PRIMARY KEY, -- canonical: docker.io/library/mariadb:10.11
+    image     TEXT NOT NULL REFERENCES images (id)
+) WITHOUT ROWID;
+
+CREATE TABLE volumes (
+    name      TEXT PRIMARY KEY,
+    anonymous INTEGER NOT NULL,
+    owner     TEXT NOT NULL,    -- "stack/key" of the containers it belongs to, "stack" for a named one, "" for none
+    target    TEXT NOT NULL,    -- where its owner mounts an anonymous one
+    labels    TEXT NOT NULL,
+    created   REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE containers (
+    id            TEXT PRIMARY KEY,
+    name          TEXT NOT NULL UNIQUE,
+    owner         TEXT NOT NULL,
+    image         TEXT NOT NULL,      -- id
+    config        TEXT NOT NULL,      -- records.ContainerConfig as JSON
+    mounts        TEXT NOT NULL,      -- resolved mounts as JSON, volumes-from and image volumes included
+    created       REAL NOT NULL,
+    phase         TEXT NOT NULL,      -- making, ready, removing: what a crash interrupted
+    wanted        TEXT NOT NULL,      -- running, stopped: what settle works towards
+    generation    INTEGER NOT NULL DEFAULT 0,   -- counts starts: who comes second finds another number
+    boot          TEXT NOT NULL DEFAULT '',     -- boot id of the last start
+    pid           INTEGER NOT NULL DEFAULT 0,
+    pid_start     INTEGER NOT NULL DEFAULT 0,   -- field 22 of /proc/PID/stat
+    monitor       INTEGER NOT NULL DEFAULT 0,
+    monitor_start INTEGER NOT NULL DEFAULT 0,
+    state         TEXT NOT NULL,      -- created, running, exited, restarting as last written
+    exit_code     INTEGER,
+    error         TEXT NOT NULL DEFAULT '',
+    oom           INTEGER NOT NULL DEFAULT 0,
+    started       REAL NOT NULL DEFAULT 0,
+    finished      REAL NOT NULL DEFAULT 0,
+    restarts      INTEGER NOT NULL DEFAULT 0,
+    restart_at    REAL NOT NULL DEFAULT 0,
+    address       TEXT NOT NULL DEFAULT ''      -- inside the bridge's network, while a lease is held or wanted again
+) WITHOUT ROWID;
+
+CREATE TABLE addresses (        -- given out: nobody else gets it
+    address   TEXT PRIMARY KEY,
+    container TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE ports (            -- given out while the container exists
+    container      TEXT NOT NULL,
+    container_port INTEGER NOT NULL,
+    protocol       TEXT NOT NULL,
+    host_ip        TEXT NOT NULL,
+    host_port      INTEGER NOT NULL,
+    random         INTEGER NOT NULL,
+    PRIMARY KEY (protocol, host_ip, host_port)
+) WITHOUT ROWID;
+
+CREATE TABLE remembered_ports ( -- random ports of an owner, so that its next container gets the same when free
+    owner          TEXT NOT NULL,
+    container_port INTEGER NOT NULL,
+    protocol       TEXT NOT NULL,
+    host_ip        TEXT NOT NULL,
+    host_port      INTEGER NOT NULL,
+    PRIMARY KEY (owner, container_port, protocol, host_ip, host_port)
+) WITHOUT ROWID;
+"""
+
+
+@effect
+def _commit(connection: sqlite3.Connection) -> None:
+    connection.execute("COMMIT")
+
+
+class Store:
+    """Opened lazily; safe to use from several threads, one at a time inside a transaction."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._connection: sqlite3.Connection | None = None
+        self._guard = threading.RLock()
+        self._lock_fd = -1
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A consistent view. Rows are `sqlite3.Row`."""
+        with self._guard:
+            connection = self._open()
+            if self._depth or connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that commits at the end, or rolls back when the body raises. Nested: part of the outer one.
+
+        Nothing slow belongs inside: other processes wait.
+        """
+        with self._guard:
+            connection = self._open()
+            if self._depth:
+                yield connection
+                return
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                self._depth += 1
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                else:
+                    _commit(connection)
+                finally:
+                    self._depth -= 1
+                self._checkpoint(connection)
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the connection; the store can be used again afterwards."""
+        with self._guard:
+            if self._connection:
+                self._connection.close()
+                self._connection = None
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection:
+            return self._connection
+        self._lock_fd = files.create(self._paths.store + ".lock", 0o600, 0)
+        try:
+            connection = sqlite3.connect(self._paths.store, timeout=60.0, isolation_level=None, check_same_thread=False)
+            connection.row_factory = sqlite3.Row
+            # Checkpoints happen under our own lock only: SQLite 3.40 can lose frames when two run at once.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                self._migrate(connection)
+        except sqlite3.DatabaseError as error:
+            raise ReconcilerError(
+                f"the store {self._paths.store} can't be read: {error}",
+                code="store",
+                hint="check that the disk has room and is writable; a copy of the file helps to find out what happened",
+            ) from error
+        self._connection = connection
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise ReconcilerError(
+                    f"the store {self._paths.store} was written by a newer release (version {version})",
+                    code="store",
+                    hint="use that release, or another RECONCILER_ROOT",
+                )
+            if version == 0:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+                _commit(connection)
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        try:
+            size = os.stat(self._paths.store + "-wal").st_size
+        except FileNotFoundError:
+            return
+        if size > _WAL_LIMIT:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+_WAL_LIMIT = 4 << 20
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> str:
+    """A small fact about these roots, "" if not set."""
+    row: Any = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
+    """Keep a small fact about these roots."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

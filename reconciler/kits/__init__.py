@@ -1,0 +1,1 @@
+"""Small things without a better home: errors, positions, clocks, units, locks. Imports nothing of this project."""

@@ -1,0 +1,152 @@
+"""What a runtime can be asked to do: one frozen dataclass a kind, each exactly one runtime call.
+
+Actions name containers by stack and key, never by a runtime's id, so a saved plan stays readable and valid.
+The planner makes them, the executor passes them on, runtimes carry them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.model.desired import Container, Volume  # noqa: TC001
+from reconciler.model.observed import PortBinding  # noqa: TC001
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a successor takes over from the container it replaces."""
+
+    address: str = ""
+    ports: tuple[PortBinding, ...] = ()
+    anonymous: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PullImage:
+    """Fetch an image from its registry under `reference`."""
+
+    reference: str
+
+    verb = "pull"
+
+    @property
+    def subject(self) -> str:
+        return f"image {self.reference}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVolume:
+    """Make an empty named volume that belongs to `stack`; one that exists under this name is left as it is."""
+
+    stack: str
+    volume: Volume
+
+    verb = "create"
+
+    @property
+    def subject(self) -> str:
+        return f"volume {self.volume.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolume:
+    """Delete a volume and its data. Only ever planned when the user named volumes."""
+
+    stack: str
+    name: str
+
+    verb = "remove"
+
+    @property
+    def subject(self) -> str:
+        return f"volume {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContainer:
+    """Make a container from an image, with its layer, volumes, address and ports, ready to be started.
+
+    `origin` is the spec it comes from, kept with the container; `volumes` are the stack's volumes that it mounts,
+    by key. It is not running afterwards, but a runtime may have its process waiting.
+    """
+
+    stack: str
+    origin: str
+    container: Container
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    kept: Kept = Kept()
+
+    verb = "create"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.container.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Let the container's process run; a paused one is not touched."""
+
+    stack: str
+    key: str
+
+    verb = "start"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    """Send the stop signal, wait for the grace period, then kill. One that does not run is left as it is."""
+
+    stack: str
+    key: str
+
+    verb = "stop"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateContainer:
+    """Give an existing container new settings that take effect at once or at its next start, keeping its layer."""
+
+    stack: str
+    origin: str
+    container: Container
+
+    verb = "update"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.container.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Remove a container that does not run (a half-made one too); its volumes stay, anonymous ones as well."""
+
+    stack: str
+    key: str
+
+    verb = "remove"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.key}"
+
+
+Action = (
+    PullImage
+    | CreateVolume
+    | RemoveVolume
+    | CreateContainer
+    | StartContainer
+    | StopContainer
+    | UpdateContainer
+    | RemoveContainer
+)

@@ -1,0 +1,268 @@
+"""What a user wants: a stack of containers, volumes and links after defaults and variables are resolved.
+
+Frozen data only: no reading of files, no defaults from elsewhere, no decisions. `spec` makes it, `planner` reads it,
+runtimes get it inside actions. `settings()` is the canonical form that plans compare, users see and runtimes keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from reconciler.kits.source import Position  # noqa: TC001 - decoded at run time
+
+SETTINGS_VERSION = 1
+"""Version of the canonical form: raised when the same spec would be spelled differently."""
+
+Path = tuple[str | int, ...]
+"""A place inside a stack, e.g. ("containers", "wordpress", "environment", "A") or (..., "ports", 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`container` (a key of the same stack) is used under the name `alias`."""
+
+    container: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"{self.container}:{self.alias}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """`container` (a key of the same stack) must reach `condition` before this one starts.
+
+    Conditions are Compose's: service_started, service_healthy, service_completed_successfully.
+    """
+
+    container: str
+    condition: str = "service_started"
+
+    def __str__(self) -> str:
+        return self.container if self.condition == "service_started" else f"{self.container}:{self.condition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Something mounted at `target`, an absolute path inside the container.
+
+    `kind` is "volume" (`source` is a key of the stack's volumes), "bind" (`source` is an absolute host path) or
+    "anonymous" (`source` is empty; the volume belongs to stack, container and target).
+    """
+
+    kind: str
+    source: str
+    target: str
+    read_only: bool = False
+    nocopy: bool = False
+
+    def __str__(self) -> str:
+        options = [word for word, on in (("ro", self.read_only), ("nocopy", self.nocopy)) if on]
+        parts = [self.target] if self.kind == "anonymous" else [self.source, self.target]
+        return ":".join(parts + ([",".join(options)] if options else []))
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesFrom:
+    """All mounts of `container` (a key of the same stack); `read_only` makes them all read-only."""
+
+    container: str
+    read_only: bool = False
+
+    def __str__(self) -> str:
+        return self.container + (":ro" if self.read_only else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One container port that is published.
+
+    `host_ip` "" means every address of the host. `host_port` 0 means a random free one; with `host_port_end`
+    above it, the first free one of that range. Ranges that map one to one are already taken apart.
+    """
+
+    container_port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+    host_port_end: int = 0
+
+    def __str__(self) -> str:
+        host = str(self.host_port) if self.host_port else ""
+        if self.host_port_end > self.host_port:
+            host += f"-{self.host_port_end}"
+        address = f"[{self.host_ip}]" if ":" in self.host_ip else self.host_ip
+        left = f"{address}:{host}:" if address else f"{host}:" if host else ""
+        return f"{left}{self.container_port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Docker's restart policy: no, always, on-failure (with at most `max_retries`, 0 = no limit), unless-stopped."""
+
+    policy: str = "no"
+    max_retries: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.policy}:{self.max_retries}" if self.max_retries else self.policy
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """A probe as Compose has it; times in seconds, None = the image's or the default value.
+
+    `test` is ("CMD", ...), ("CMD-SHELL", text), ("NONE",) to switch the image's off, or () to keep the image's.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: float | None = None
+    timeout: float | None = None
+    start_period: float | None = None
+    start_interval: float | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """How much log is kept: `max_size` bytes a file (0 = no limit), at most `max_file` files."""
+
+    max_size: int = 0
+    max_file: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A named volume. `name` is the runtime's name (STACK_KEY unless the spec says otherwise).
+
+    An `external` one is neither created nor labelled by us: it must be there.
+    """
+
+    key: str
+    name: str
+    external: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a stack. `name` is the runtime's name; None or empty means "as the image has it".
+
+    `command` and `entrypoint` are None when not set, () when explicitly emptied. `stop_grace_period` is seconds.
+    """
+
+    key: str
+    name: str
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    depends_on: tuple[Dependency, ...] = ()
+    volumes: tuple[Mount, ...] = ()
+    volumes_from: tuple[VolumesFrom, ...] = ()
+    ports: tuple[Port, ...] = ()
+    expose: tuple[str, ...] = ()
+    restart: Restart = Restart()
+    healthcheck: Healthcheck | None = None
+    logging: Logging = Logging()
+    user: str = ""
+    working_dir: str = ""
+    hostname: str = ""
+    stop_signal: str = ""
+    stop_grace_period: float = 10.0
+    pull_policy: str = "missing"
+
+    def settings(self) -> dict[str, Any]:
+        """The canonical form: JSON values by spec key, without what is at its default, keys in field order.
+
+        Links, ports and mounts are their short spelling, so that a plan reads like the spec. Fields added later
+        change nothing for a spec that does not use them.
+        """
+        out: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "key" or (f.name != "image" and value in (_DEFAULTS.get(f.name), None)):
+                continue
+            out[f.name] = _SPELLINGS.get(f.name, _plain)(value)
+        return out
+
+
+_DEFAULTS: dict[str, Any] = {
+    "environment": {},
+    "labels": {},
+    "links": (),
+    "depends_on": (),
+    "volumes": (),
+    "volumes_from": (),
+    "ports": (),
+    "expose": (),
+    "restart": Restart(),
+    "logging": Logging(),
+    "user": "",
+    "working_dir": "",
+    "hostname": "",
+    "stop_signal": "",
+    "stop_grace_period": 10.0,
+    "pull_policy": "missing",
+}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _each(value: Any) -> list[str]:
+    return [str(item) for item in value]
+
+
+def _without_unset(value: Any) -> dict[str, Any]:
+    pairs = ((f.name, _plain(getattr(value, f.name))) for f in fields(value))
+    return {name: item for name, item in pairs if item not in (None, [])}
+
+
+_SPELLINGS: dict[str, Any] = {
+    "links": lambda value: sorted(_each(value)),
+    "depends_on": lambda value: sorted(_each(value)),
+    "volumes": _each,
+    "volumes_from": _each,
+    "ports": _each,
+    "expose": sorted,
+    "environment": lambda value: dict(sorted(value.items())),
+    "labels": lambda value: dict(sorted(value.items())),
+    "restart": str,
+    "healthcheck": _without_unset,
+    "logging": _without_unset,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One named set of containers and volumes from a spec: the desired state.
+
+    `source` names the spec as the user gave it ("specs/wordpress.yaml"); `origin` is the same made absolute, which
+    a runtime remembers as the stack's owner. `positions` says where each value stands, by path (see `position_of`).
+    """
+
+    name: str
+    source: str
+    origin: str
+    containers: dict[str, Container]
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    positions: dict[Path, Position] = field(default_factory=dict)
+
+    def position_of(self, *path: str | int) -> Position | None:
+        """The position of the value at `path`, or of the nearest thing around it that has one."""
+        for end in range(len(path), 0, -1):
+            if found := self.positions.get(path[:end]):
+                return found
+        return None
+
+
+def digest_of(settings: dict[str, Any]) -> str:
+    """A short, stable hash of a canonical form: equal settings, equal digest, in every release."""
+    text = json.dumps([SETTINGS_VERSION, settings], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{SETTINGS_VERSION}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

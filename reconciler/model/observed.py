@@ -1,0 +1,122 @@
+"""What a runtime reports: containers, volumes and images as they are. Read by the planner, made by runtimes.
+
+Frozen data only. Collection never chooses: a runtime reports all it has in the scope, sorted by name, and the
+planner decides what it means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CREATED = "created"
+RUNNING = "running"
+PAUSED = "paused"
+RESTARTING = "restarting"
+EXITED = "exited"
+DEAD = "dead"
+"""States of a container, in Docker's words. `dead` is half-made or half-removed: only removal helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortBinding:
+    """A published port as it really is, or for a stopped container as it was and will be again."""
+
+    container_port: int
+    protocol: str
+    host_ip: str
+    host_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedContainer:
+    """A container as the runtime has it.
+
+    `stack` and `key` are "" for one that was made by hand. `settings` is the canonical form it was last applied
+    with (`desired.Container.settings`), {} where unknown. `faults` are the runtime's words for what is broken
+    around a container that runs ("its monitor is gone"): each asks for a restart. Times are seconds since the
+    epoch, 0.0 = never. `anonymous` maps a mount's target to the anonymous volume that is there.
+    """
+
+    id: str
+    name: str
+    state: str
+    stack: str = ""
+    key: str = ""
+    image: str = ""
+    image_id: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+    exit_code: int | None = None
+    error: str = ""
+    stopped_by_hand: bool = False
+    restart_count: int = 0
+    address: str = ""
+    ports: tuple[PortBinding, ...] = ()
+    anonymous: dict[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    created_at: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedVolume:
+    """A volume as the runtime has it; `users` are the names of the containers that mount it, running or not."""
+
+    name: str
+    stack: str = ""
+    key: str = ""
+    anonymous: bool = False
+    users: tuple[str, ...] = ()
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedImage:
+    """A local image under one name. `exposed` are its ports ("80/tcp"), `volumes` its declared mount targets."""
+
+    reference: str
+    id: str
+    exposed: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BusyPort:
+    """A host port that is taken: `holder` says by whom, for a person ("nginx, pid 812", "container web")."""
+
+    host_ip: str
+    host_port: int
+    protocol: str
+    holder: str
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What `observe` shall look at.
+
+    A stack's containers and volumes, everything that has one of `names` or `volumes` as its name, `images` by
+    reference as the spec spells it, and who holds the given host ports: (host_ip, host_port, protocol).
+    """
+
+    stack: str
+    names: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    host_ports: tuple[tuple[str, int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing."""
+
+    containers: tuple[ObservedContainer, ...] = ()
+    volumes: tuple[ObservedVolume, ...] = ()
+    images: dict[str, ObservedImage] = field(default_factory=dict)
+    busy_ports: tuple[BusyPort, ...] = ()
+
+    def of_stack(self, stack: str) -> dict[str, ObservedContainer]:
+        """The stack's containers by key."""
+        return {c.key: c for c in self.containers if c.stack == stack}

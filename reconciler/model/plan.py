@@ -1,0 +1,71 @@
+"""A plan: the actions that make observed become desired, as a graph, each with its reasons.
+
+Data only. The planner makes plans, the executor carries them out, the command line prints them. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.kits.source import Position  # noqa: TC001
+from reconciler.model.action import Action  # noqa: TC001
+
+CREATE = "create"
+START = "start"
+IN_PLACE = "in place"
+RESTART = "restart"
+REPLACE = "replace"
+FOLLOW = "follow"
+REMOVE = "remove"
+"""Change classes, cheapest first for what exists: in place, restart, replace; follow = because of another container."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a step is there. With `field`: that setting went from `old` to `new` (already spelled and masked).
+
+    `old` or `new` is None when the field was not set. `position` is where the new value stands, if in a spec.
+    """
+
+    text: str
+    field: str = ""
+    old: str | None = None
+    new: str | None = None
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a plan. `after` holds the numbers of the steps that must have succeeded before.
+
+    `change` is the class above; `subject_key` groups the steps of one container or volume (a replacement is four
+    steps, one group). `undo` is run if the plan fails while none of the steps that wait for this one has begun: it
+    takes back what a failed first start would leave behind. `data` says what happens to data, "" = nothing.
+    """
+
+    number: int
+    action: Action
+    change: str
+    subject_key: str
+    reasons: tuple[Reason, ...]
+    after: tuple[int, ...] = ()
+    undo: Action | None = None
+    data: str = ""
+    downtime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in an order that respects `after`; equal inputs give equal plans, byte for byte.
+
+    `notes` are things the user should know that are no steps ("web is paused and stays so").
+    """
+
+    stack: str
+    source: str
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.steps

@@ -1,0 +1,1 @@
+"""(desired, observed) -> plan. Pure: no I/O, clock, randomness, log or prompt. May import only `model` and `kits`."""
