@@ -1,0 +1,180 @@
+"""Copying content: file data inside the kernel, whole trees with all that makes a file, and getting it onto the disk.
+
+For the volumes' first use (copy-up from the image), for unpacking and for `cp`. Follows no link. Only the engine may import it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel import rooted
+from reconciler.engine.kernel.effects import effect
+
+if TYPE_CHECKING:
+    from reconciler.engine.kernel.rooted import Rooted
+
+_CHUNK = 1 << 30
+UNCOPIED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux")
+"""Prefixes of attributes that belong to a place, not to a file: overlayfs's bookkeeping and the host's labels."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+@effect
+def send(target: int, source: int, offset: int, count: int) -> int:
+    """sendfile(2): from `offset` in a file to the current position of another; returns how much."""
+    return os.sendfile(target, source, offset, count)
+
+
+@effect
+def copy_range(source: int, target: int, count: int, offset: int) -> int:
+    """copy_file_range(2), the same offset in both files; shares blocks where the file system can. Returns how much."""
+    return os.copy_file_range(source, target, count, offset, offset)
+
+
+@effect
+def sync_filesystem(fd: int) -> None:
+    """syncfs(2): everything written so far to the file system that `fd` is on is on the disk."""
+    import ctypes  # noqa: PLC0415 - costs milliseconds that most verbs do not need
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(ctypes.c_int(fd)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def send_all(target: int, source: int, offset: int, count: int) -> None:
+    """Append `count` bytes from `offset` of `source` to where `target` stands. EOFError when there are fewer."""
+    while count:
+        sent = send(target, source, offset, min(count, _CHUNK))
+        if not sent:
+            raise EOFError("the data ends early")
+        offset += sent
+        count -= sent
+
+
+def copy_data(source: int, target: int) -> None:
+    """Copy a whole file into an empty one, holes as holes. Both are descriptors of regular files."""
+    size = os.fstat(source).st_size
+    position = 0
+    while position < size:
+        start, end = _next_data(source, position, size)
+        if start < end:
+            _copy_span(source, target, start, end)
+        position = end
+    rooted.truncate_fd(target, size)
+
+
+def _next_data(source: int, position: int, size: int) -> tuple[int, int]:
+    try:
+        start = os.lseek(source, position, os.SEEK_DATA)
+        return start, os.lseek(source, start, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a hole up to the end
+            return size, size
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return position, size
+        raise
+
+
+def _copy_span(source: int, target: int, start: int, end: int) -> None:
+    try:
+        while start < end:
+            count = copy_range(source, target, min(end - start, _CHUNK), start)
+            if not count:
+                return  # the file was cut meanwhile
+            start += count
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise
+        os.lseek(target, start, os.SEEK_SET)
+        send_all(target, source, start, end - start)
+
+
+def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
+    """Copy what is in one folder into another, which should be empty.
+
+    Owner, group, mode, times, extended attributes (not overlayfs's own), hard links among the copied, devices, fifos,
+    sockets, holes. With `itself` the target folder gets the source folder's owner, mode, times and attributes as well.
+    Other file systems mounted below the source are copied as the folders they are mounted on look.
+    """
+    links: dict[tuple[int, int], bytes] = {}
+    folders = [b"."]
+    for folder in folders:  # grows while it is walked: parents before children
+        inside = source.open(folder, _FOLDER)
+        outside = target.open(folder, _FOLDER)
+        try:
+            for name in sorted(os.fsencode(entry) for entry in os.listdir(inside)):
+                path = name if folder == b"." else folder + b"/" + name
+                facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
+                if stat.S_ISDIR(facts.st_mode):
+                    rooted.mkdir_at(outside, name, 0o700)
+                    folders.append(path)
+                    continue
+                first = links.setdefault((facts.st_dev, facts.st_ino), path) if facts.st_nlink > 1 else path
+                if first == path:
+                    _copy_entry(inside, outside, name, facts)
+                else:
+                    with target.parent(first) as (above, other):
+                        rooted.link_at(above, other, outside, name)
+        finally:
+            os.close(inside)
+            os.close(outside)
+    # Children change their folder's time, so folders get theirs when everything is there.
+    for folder in reversed(folders if itself else folders[1:]):
+        inside = source.open(folder, _FOLDER)
+        outside = target.open(folder, _FOLDER)
+        try:
+            _copy_attributes(inside, outside, b".", os.fstat(inside))
+        finally:
+            os.close(inside)
+            os.close(outside)
+
+
+def _copy_entry(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+    if stat.S_ISREG(facts.st_mode):
+        _copy_file(inside, outside, name)
+    elif stat.S_ISLNK(facts.st_mode):
+        rooted.symlink_at(os.readlink(name, dir_fd=inside), outside, name)
+    else:
+        rooted.mknod_at(outside, name, stat.S_IFMT(facts.st_mode) | 0o600, facts.st_rdev)
+    _copy_attributes(inside, outside, name, facts)
+
+
+def _copy_file(inside: int, outside: int, name: bytes) -> None:
+    read = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+    try:
+        write = rooted.create_at(outside, name)
+        try:
+            copy_data(read, write)
+        finally:
+            os.close(write)
+    finally:
+        os.close(read)
+
+
+def _copy_attributes(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+    # In this order: chown takes set-user-id bits and capabilities away, and everything changes the times.
+    rooted.chown_at(outside, name, facts.st_uid, facts.st_gid)
+    if not stat.S_ISLNK(facts.st_mode):
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outside)
+        try:
+            rooted.chmod_fd(fd, stat.S_IMODE(facts.st_mode))
+        finally:
+            os.close(fd)
+    for key, value in rooted.xattrs_at(inside, name).items():
+        if not key.startswith(UNCOPIED_XATTRS):
+            copy_xattr(outside, name, key, value)
+    rooted.utime_at(outside, name, facts.st_atime_ns, facts.st_mtime_ns)
+
+
+def copy_xattr(folder: int, name: bytes, key: str, value: bytes) -> None:
+    """Set an extended attribute, unless the file system there has none of that kind."""
+    try:
+        rooted.setxattr_at(folder, name, key, value)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
