@@ -1,1 +1,4 @@
-"""The command line: one module a verb, imported when its verb is called. Nobody imports it."""
+"""The command line: a thin argparse shell over `loop` and the runtimes' ports; one module a verb in `verbs`.
+
+Nobody imports this but the console script and tests.
+"""

@@ -1,0 +1,78 @@
+"""The verbs as data: name, what it does in a line, and the module that does it.
+
+This is all that `--help` needs, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+_PACKAGE = "reconciler.cli.verbs."
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Stacks",
+        (
+            ("validate", "Check spec files and show what is wrong with them", "validate"),
+            ("plan", "Show what apply would do, and why; change nothing", "plan"),
+            ("apply", "Make the containers be what a spec says", "apply"),
+            ("down", "Remove a stack's containers; its volumes stay", "down"),
+        ),
+    ),
+    (
+        "Containers",
+        (
+            ("ps", "List containers", "ps"),
+            ("port", "Show where a container's ports are published", "port"),
+            ("logs", "Show what a container wrote", "logs"),
+            ("exec", "Run a command in a running container", "execute"),
+            ("start", "Start containers", "start"),
+            ("stop", "Stop containers, with their grace period", "stop"),
+            ("kill", "Send a signal to containers", "kill"),
+            ("rm", "Remove containers", "remove"),
+            ("inspect", "Show all about containers, images or volumes as JSON", "inspection"),
+        ),
+    ),
+    (
+        "Images and volumes",
+        (
+            ("images", "List images", "images"),
+            ("load", "Load images from a docker-archive or an OCI layout", "load"),
+            ("import", "Make an image of a root file system in a tar file", "import_image"),
+            ("rmi", "Remove images", "remove_image"),
+            ("volume", "List, inspect, create and remove volumes", "volume"),
+        ),
+    ),
+    (
+        "This program",
+        (("version", "Show the version of the program and of what it uses", "version"),),
+    ),
+)
+
+MODULES: dict[str, str] = {name: _PACKAGE + module for _, verbs in GROUPS for name, _, module in verbs}
+SUMMARIES: dict[str, str] = {name: summary for _, verbs in GROUPS for name, summary, _ in verbs}
+
+
+def overview() -> str:
+    """What `reconciler --help` prints."""
+    lines = [
+        "Usage: reconciler [OPTIONS] VERB ...",
+        "",
+        "Makes the containers on this machine be what a YAML file says they are.",
+        "",
+    ]
+    for title, verbs in GROUPS:
+        lines += [f"{title}:", *(f"  {name:<10}{summary}" for name, summary, _ in verbs), ""]
+    lines += [
+        "Options:",
+        "  -h, --help        Show this, or with a verb what that verb takes",
+        "  --version         Show the version",
+        "  --runtime NAME    What carries things out: embedded (the default), simulated",
+        "  --debug           Show a traceback with an error",
+        "",
+        "Environment:",
+        "  RECONCILER_ROOT   Folder that keeps images, volumes and state (/var/lib/reconciler)",
+        "  RECONCILER_RUN    Folder for what a reboot may take (/run/reconciler)",
+        "  RECONCILER_RUNTIME, NO_COLOR",
+        "",
+        "Begin with: reconciler plan SPEC.yaml; reconciler apply SPEC.yaml",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+"""Where the command line starts: the options before the verb, the verb's module, and what becomes of errors.
+
+`--help` and `--version` end here without having imported anything else. Nobody imports this but the console script
+and tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler.cli.catalogue import MODULES, overview
+from reconciler.cli.shell import Shell
+from reconciler.kits.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, ReconcilerError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.cli.shell import Machine
+
+EXIT_BROKEN_PIPE = 141
+"""What a shell reports for a program that SIGPIPE ended."""
+
+
+def entry() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams at this point
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _hang_up()
+    sys.exit(code)
+
+
+def main(argv: Sequence[str], machine: Machine | None = None) -> int:
+    """Carry out one command line and return its exit code. `machine` stands in for the runtime it would open."""
+    shell = Shell("", machine=machine)
+    try:
+        return _dispatch(list(argv), shell)
+    except SystemExit as end:  # argparse after --help
+        return int(end.code or 0)
+    except BrokenPipeError:
+        return _hang_up()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if shell.debug:
+            import traceback  # noqa: PLC0415 - only when it is asked for
+
+            traceback.print_exc()
+        failure = _as_failure(error)
+        shell.report(failure)
+        return failure.exit_code
+
+
+def _dispatch(argv: list[str], shell: Shell) -> int:
+    rest = _global_options(argv, shell)
+    if rest is None:
+        return 0
+    if not rest:
+        shell.note(overview())
+        return EXIT_USAGE
+    verb, *arguments = rest
+    if verb == "help":
+        return _dispatch([*arguments[:1], "--help"], shell)
+    if verb not in MODULES:
+        raise _unknown(verb)
+    from importlib import import_module  # noqa: PLC0415 - neither is needed for --help
+
+    from reconciler.cli.parser import parser_for  # noqa: PLC0415
+
+    module = import_module(MODULES[verb])
+    options = parser_for(verb, module.add_arguments).parse_args(arguments)
+    shell.verb = verb
+    shell.debug = shell.debug or options.debug
+    shell.runtime_name = options.runtime or shell.runtime_name
+    code: int = module.run(options, shell)
+    return code
+
+
+def _global_options(argv: list[str], shell: Shell) -> list[str] | None:
+    """What is left after the options before the verb; None when one of them was all there was to do."""
+    words = iter(argv)
+    for word in words:
+        name, has_value, value = word.partition("=")
+        if not word.startswith("-"):
+            return [word, *words]
+        if word in ("-h", "--help"):
+            shell.line(overview())
+            return None
+        if word == "--version":
+            from reconciler import __version__  # noqa: PLC0415
+
+            shell.line(f"reconciler {__version__}")
+            return None
+        if word == "--debug":
+            shell.debug = True
+        elif name == "--runtime":
+            shell.runtime_name = value if has_value else next(words, "")
+        else:
+            raise UsageError(f"unknown option {word} before the verb", hint="see reconciler --help")
+    return []
+
+
+def _unknown(verb: str) -> UsageError:
+    from reconciler.kits.text import nearest  # noqa: PLC0415 - on an error's way out
+
+    meant = nearest(verb, MODULES)
+    hint = f"did you mean reconciler {meant}?" if meant else "reconciler --help lists them"
+    return UsageError(f'there is no verb "{verb}"', hint=hint)
+
+
+def _as_failure(error: Exception) -> ReconcilerError:
+    """Whatever was raised as an error for a person."""
+    if isinstance(error, ReconcilerError):
+        return error
+    if isinstance(error, OSError):
+        places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        text = ": ".join([*places, error.strerror or str(error)])
+        return ReconcilerError(text, code="system", hint="--debug shows where it happened")
+    return ReconcilerError(
+        f"this is a fault of reconciler itself: {type(error).__name__}: {error}",
+        code="internal",
+        hint="please report it with what --debug shows",
+        exit_code=EXIT_ERROR,
+    )
+
+
+def _hang_up() -> int:
+    """Nobody reads our output any more: end quietly, also when the interpreter flushes at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+    return EXIT_BROKEN_PIPE

@@ -1,0 +1,97 @@
+"""argparse as this command line wants it: strict, with errors that are `UsageError`, and no import it can do without.
+
+Imported only when a verb is called. Not for the options before the verb (see `main`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from reconciler.cli.catalogue import SUMMARIES
+from reconciler.kits.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, up to 110 columns. Finding that out here keeps argparse from importing shutil."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=_width())
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of one verb: whole option names only, exit code 125 for wrong usage."""
+
+    def __init__(self, verb: str, *, description: str = "") -> None:
+        super().__init__(
+            prog=f"reconciler {verb}",
+            description=description or SUMMARIES.get(verb, "") + ".",
+            formatter_class=Formatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but with the nearest option that exists for one that doesn't."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            raise self._surplus(rest[0])
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", hint=self._usage())
+
+    def _surplus(self, word: str) -> UsageError:
+        from reconciler.kits.text import nearest  # noqa: PLC0415 - on an error's way out
+
+        if not word.startswith("-") or word == "-":
+            return UsageError(f'{self.prog}: "{word}" is one argument too many', hint=self._usage())
+        name = word.partition("=")[0]
+        meant = nearest(name, self._option_string_actions)
+        hint = f"did you mean {meant}?" if meant else self._usage()
+        return UsageError(f"{self.prog}: unknown option {name}", hint=hint)
+
+    def _usage(self) -> str:
+        return " ".join(self.format_usage().split()) + f"; more with {self.prog} --help"
+
+
+def parser_for(verb: str, add_arguments: Callable[[Parser], None]) -> Parser:
+    """The parser of a verb with its own options and those that all verbs have."""
+    parser = Parser(verb)
+    add_arguments(parser)
+    parser.add_argument("--runtime", metavar="NAME", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    return parser
+
+
+def add_names(parser: Parser, what: str = "CONTAINER") -> None:
+    """One or more names as the verb's arguments."""
+    parser.add_argument("names", metavar=what, nargs="+", help="name, STACK/KEY or (the beginning of) an id")
+
+
+def add_json(parser: Parser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def number_from(lowest: int) -> Callable[[str], int]:
+    """An argparse type: whole numbers from `lowest` on."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is less than {lowest}")
+        return value
+
+    return number
+
+
+def _width() -> int:
+    try:
+        return min(os.get_terminal_size(sys.stdout.fileno()).columns, 112) - 2
+    except (OSError, ValueError, AttributeError):
+        return 100

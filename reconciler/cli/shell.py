@@ -1,0 +1,120 @@
+"""What verbs have around them: the two streams, colour, the runtime behind its ports, and the words for an error.
+
+Imported at every start: it imports next to nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from reconciler.kits.errors import EXIT_ERROR, Problems, ReconcilerError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol, TextIO
+
+    from reconciler.runtimes.base import Console, Runtime
+
+    class Machine(Runtime, Console, Protocol):
+        """Both ports in one, as each adapter has them."""
+
+
+RUNTIMES = {
+    "embedded": ("reconciler.runtimes.embedded", "EmbeddedRuntime"),
+    "simulated": ("reconciler.runtimes.simulated", "SimulatedRuntime"),
+}
+
+RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
+
+
+class Shell:
+    """The surroundings of one call of a verb."""
+
+    def __init__(
+        self, verb: str, *, runtime_name: str = "", debug: bool = False, machine: Machine | None = None
+    ) -> None:
+        self.verb = verb
+        self.runtime_name = runtime_name or os.environ.get("RECONCILER_RUNTIME") or "embedded"
+        self.debug = debug
+        self._machine = machine
+
+    @property
+    def machine(self) -> Machine:
+        """The runtime, opened on first use. Raises UsageError for an unknown one, ReconcilerError without root."""
+        if self._machine is None:
+            self._machine = self._open()
+        return self._machine
+
+    def _open(self) -> Machine:
+        if self.runtime_name not in RUNTIMES:
+            raise UsageError(f'no runtime is called "{self.runtime_name}"', hint="there are " + ", ".join(RUNTIMES))
+        if self.runtime_name == "embedded" and os.geteuid() != 0:
+            raise ReconcilerError(
+                f"reconciler {self.verb} needs root: containers are made of mounts, namespaces and firewall rules",
+                code="not-root",
+                hint=f"run it as root, or with sudo reconciler {self.verb} ...",
+            )
+        from importlib import import_module  # noqa: PLC0415 - only verbs that need a runtime
+
+        module, name = RUNTIMES[self.runtime_name]
+        machine: Machine = getattr(import_module(module), name)()
+        return machine
+
+    def line(self, text: str = "") -> None:
+        """A line on standard output."""
+        sys.stdout.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """A line on standard error."""
+        sys.stdout.flush()
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def json(self, value: Any) -> None:
+        """A JSON document on standard output."""
+        import json  # noqa: PLC0415 - only with --json
+
+        self.line(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def report(self, error: ReconcilerError) -> None:
+        """Say what went wrong, with control characters of whatever it quotes escaped."""
+        from reconciler.kits.text import printable  # noqa: PLC0415 - only on an error's way out
+
+        for problem in error.problems if isinstance(error, Problems) else (error,):
+            self.note(paint("error:", RED, sys.stderr) + " " + printable(str(problem), keep="\n"))
+
+    def each(
+        self,
+        names: Iterable[str],
+        act: Callable[[str], None],
+        *,
+        echo: bool = True,
+        before_errors: Callable[[], None] | None = None,
+    ) -> int:
+        """Try `act` on every name: those that worked are printed as typed, the errors come at the end; the exit code."""
+        errors: list[ReconcilerError] = []
+        for name in names:
+            try:
+                act(name)
+            except ReconcilerError as error:
+                errors.append(error)
+                continue
+            if echo:
+                self.line(name)
+        if before_errors:
+            before_errors()
+        for failed in errors:
+            self.report(failed)
+        return EXIT_ERROR if errors else 0
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether to use colour: a terminal that has it, and nobody said no (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str, stream: TextIO) -> str:
+    """`text` in an SGR style where `stream` shows it."""
+    return f"\x1b[{style}m{text}\x1b[0m" if colourful(stream) else text

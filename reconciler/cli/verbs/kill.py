@@ -1,0 +1,22 @@
+"""`reconciler kill`: send a signal to the first process of running containers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.parser import add_names
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.shell import Shell
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL", help="name or number (KILL)")
+    add_names(parser)
+
+
+def run(options: Any, shell: Shell) -> int:
+    return shell.each(options.names, lambda name: shell.machine.kill(name, options.signal))

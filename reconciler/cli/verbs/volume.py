@@ -1,0 +1,85 @@
+"""`reconciler volume`: volumes as objects of their own. Only `rm` deletes data, and only of what it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.objects import add_show_secrets, show
+from reconciler.cli.parser import Parser, add_json, add_names
+from reconciler.cli.table import table
+from reconciler.kits.errors import ReconcilerError, UsageError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.shell import Shell
+
+_SUMMARY = """List, inspect, create and remove volumes.
+
+verbs:
+  ls                list volumes
+  inspect NAME...   show all about volumes as JSON
+  create [NAME]     make a volume; without a name it gets a random one
+  rm NAME...        delete volumes and their data"""
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.description = _SUMMARY
+    verbs = parser.add_subparsers(metavar="VERB", dest="action", required=True, parser_class=_SubParser, title="verb")
+    listing = verbs.add_parser("ls")
+    listing.add_argument("-q", "--quiet", action="store_true", help="only names")
+    add_json(listing)
+    inspection = verbs.add_parser("inspect")
+    add_show_secrets(inspection)
+    add_names(inspection, "VOLUME")
+    create = verbs.add_parser("create")
+    create.add_argument("name", metavar="NAME", nargs="?", default="", help="a random one if left out")
+    remove = verbs.add_parser("rm")
+    remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
+    add_names(remove, "VOLUME")
+
+
+class _SubParser(Parser):
+    def __init__(self, *, prog: str, **_: Any) -> None:
+        super().__init__(prog.removeprefix("reconciler "))
+
+
+def run(options: Any, shell: Shell) -> int:
+    match options.action:
+        case "ls":
+            return _list(options, shell)
+        case "inspect":
+            return show(options.names, "volume", shell, secrets=options.show_secrets)
+        case "create":
+            shell.line(shell.machine.create_volume(options.name))
+            return 0
+        case "rm":
+            return shell.each(options.names, lambda name: _remove(name, shell, force=options.force))
+    raise UsageError(f"reconciler volume {options.action} does not exist")
+
+
+def _list(options: Any, shell: Shell) -> int:
+    volumes = shell.machine.volumes()
+    if options.json:
+        keys = ("name", "stack", "anonymous", "users", "created_at", "path")
+        shell.json([{key: _plain(getattr(volume, key)) for key in keys} for volume in volumes])
+    elif options.quiet:
+        for volume in volumes:
+            shell.line(volume.name)
+    else:
+        rows = (("local", volume.name, volume.stack, ", ".join(volume.users)) for volume in volumes)
+        for line in table(("DRIVER", "VOLUME NAME", "STACK", "USED BY"), rows):
+            shell.line(line.rstrip())
+    return 0
+
+
+def _remove(name: str, shell: Shell, *, force: bool) -> None:
+    try:
+        shell.machine.remove_volume(name)
+    except ReconcilerError as error:
+        if not (force and error.code == "not-found"):
+            raise
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
