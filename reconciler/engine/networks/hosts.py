@@ -1,0 +1,149 @@
+"""The files by which a container knows names: /etc/hosts, /etc/resolv.conf, /etc/hostname. All bind mounts of files.
+
+A hosts file is changed in place, since a container keeps the inode that was mounted for ever, and with one write of
+the same length, padded with newlines to a multiple of 4096: a reader sees all of the old or all of the new (on a
+tmpfs, where RUN should be; elsewhere the kernel may interleave a read and a write now and then).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel import files
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_BLOCK = 4096
+_HEAD = (
+    ("127.0.0.1", ("localhost",)),
+    ("::1", ("localhost", "ip6-localhost", "ip6-loopback")),
+    ("fe00::0", ("ip6-localnet",)),
+    ("ff00::0", ("ip6-mcastprefix",)),
+    ("ff02::1", ("ip6-allnodes",)),
+    ("ff02::2", ("ip6-allrouters",)),
+)
+_NAME = re.compile(r"[^\s#\x00-\x1f\x7f]+\Z")
+
+HOST_RESOLVER = "/etc/resolv.conf"
+SYSTEMD_RESOLVER = "/run/systemd/resolve/resolv.conf"
+DEFAULT_SERVERS = ("8.8.8.8", "8.8.4.4")
+"""Docker's, for a host that has none but loopback ones."""
+
+
+def content(address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = ()) -> bytes:
+    """The text of /etc/hosts, padded. `links` are (address, names); the container's own line comes last.
+
+    A host name with a domain gets its first part as a second name. Names with spaces, newlines or # are refused.
+    """
+    own = (hostname, hostname.partition(".")[0]) if "." in hostname else (hostname,)
+    lines = [
+        f"{where}\t{' '.join(_checked(name) for name in dict.fromkeys(names))}\n"
+        for where, names in (*_HEAD, *links, (address, own))
+    ]
+    return _padded("".join(lines).encode(), _BLOCK)
+
+
+def _checked(name: str) -> str:
+    if not _NAME.match(name):
+        raise ReconcilerError(
+            f"{name!r} can't stand in a hosts file", code="bad-name", hint="use a name without spaces, newlines and #"
+        )
+    return name
+
+
+def _padded(text: bytes, block: int) -> bytes:
+    return text + b"\n" * (-len(text) % block)
+
+
+def link_names(alias: str, target_id: str, target_name: str) -> tuple[str, ...]:
+    """The names of a linked container: alias, short id, name; `NAME ID` when the alias is its name."""
+    return tuple(dict.fromkeys((alias, target_id[:12], target_name)))
+
+
+def write_new(path: str, address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = ()) -> None:
+    """Write the file before it is mounted; readable for everybody inside."""
+    files.write_file(path, content(address, hostname, links), 0o644)
+    if stat.S_IMODE(os.stat(path).st_mode) != 0o644:
+        files.chmod(path, 0o644)
+
+
+def update_in_place(
+    path: str, address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = (), *, pid: int = 0
+) -> bool:
+    """Bring a mounted file up to date; returns whether it was not. Never makes it shorter.
+
+    With `pid`, the container's first process, also the file that is really seen inside, should `path` have been
+    replaced by another since it was mounted. Raises FileNotFoundError when `path` is gone.
+    """
+    text = content(address, hostname, links)
+    changed = _write_over(path, text)
+    if pid:
+        inside = f"/proc/{pid}/root/etc/hosts"
+        try:
+            seen, ours = os.stat(inside), os.stat(path)
+        except (FileNotFoundError, ProcessLookupError):
+            return changed
+        if (seen.st_dev, seen.st_ino) != (ours.st_dev, ours.st_ino) and stat.S_ISREG(seen.st_mode):
+            changed = _write_over(inside, text) or changed
+    return changed
+
+
+def _write_over(path: str, text: bytes) -> bool:
+    fd = files.open_for_writing(path, os.O_RDWR)
+    try:
+        size = os.fstat(fd).st_size
+        text = text.ljust(size, b"\n")
+        if os.pread(fd, len(text) + 1, 0) == text:
+            return False
+        files.pwrite(fd, text, 0)
+    finally:
+        os.close(fd)
+    return True
+
+
+def resolver(host: str = HOST_RESOLVER, systemd: str = SYSTEMD_RESOLVER) -> str:
+    """The text of /etc/resolv.conf: the host's, without servers that a container can't reach.
+
+    These are loopback ones and, as there is no IPv6 behind the bridge, IPv6 ones. Where none is left systemd-resolved's
+    own list is tried, then Docker's default.
+    """
+    text = _read(host)
+    kept = _reachable(text)
+    if not _servers(kept):
+        behind = _reachable(_read(systemd))
+        if _servers(behind):
+            return behind
+        kept += "".join(f"nameserver {server}\n" for server in DEFAULT_SERVERS)
+    return kept
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _servers(text: str) -> list[str]:
+    return [words[1] for line in text.splitlines() if len(words := line.split()) > 1 and words[0] == "nameserver"]
+
+
+def _reachable(text: str) -> str:
+    lines = []
+    for line in text.splitlines():
+        servers = _servers(line)
+        if servers and (servers[0].startswith("127.") or ":" in servers[0]):
+            continue
+        lines.append(line + "\n")
+    return "".join(lines)
+
+
+def hostname_file(hostname: str) -> bytes:
+    """The content of /etc/hostname."""
+    return _checked(hostname).encode() + b"\n"

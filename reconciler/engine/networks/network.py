@@ -1,0 +1,172 @@
+"""The default network of one pair of roots: what the engine's other rooms call. Safe to use from several threads.
+
+Order at a start: `prepare` (early; overlaps with other work), `lease_address` and `ports.lease` in the store's
+transaction, `ports.hold` before the monitor starts, `connect` when the first process waits, `publish` before it runs.
+At an end: `unpublish`, then `addresses.release`; link and namespace have gone by themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel import netlink
+from reconciler.engine.networks import addresses, bridge, pools, ports
+from reconciler.engine.networks.addresses import Subnet
+from reconciler.engine.networks.firewall import Firewall, Published
+from reconciler.engine.store import get_meta, set_meta
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from reconciler.engine.paths import Paths
+    from reconciler.engine.records import PortLease
+    from reconciler.engine.store import Store
+
+_SUBNET = "network.subnet"
+
+
+class Network:
+    """Bridge, subnet and table of these roots; nothing is made before `prepare`."""
+
+    def __init__(self, paths: Paths, store: Store) -> None:
+        self._bridge = paths.bridge
+        self._store = store
+        self._firewall = Firewall(paths.table, paths.bridge)
+        self._guard = threading.Lock()
+
+    def subnet(self) -> Subnet | None:
+        """The network as chosen by the last `prepare`, None before the first."""
+        with self._store.read() as connection:
+            text = get_meta(connection, _SUBNET)
+        return Subnet.of(text) if text else None
+
+    def prepare(self) -> Subnet:
+        """Make what is missing of bridge, table and the rules beside another firewall; cheap when all is there.
+
+        A subnet that something else on the host uses by now is changed when the bridge has to be made again (nobody
+        is connected then).
+        """
+        with self._guard:
+            subnet = self.subnet()
+            if subnet and self._complete(subnet):
+                return subnet
+            with bridge.alone():
+                return self._make()
+
+    def problems(self) -> list[str]:
+        """What is missing of what running containers need, in words; changes nothing, starts no process."""
+        subnet = self.subnet()
+        if not subnet:
+            return []
+        found = []
+        if not bridge.present(self._bridge, subnet):
+            found.append(f"the bridge {self._bridge} is gone or not as it should be")
+        if not self._firewall.present(str(subnet)):
+            found.append("the firewall table is gone or not as it should be")
+        return found
+
+    def lease_address(self, connection: sqlite3.Connection, container: str, wanted: str = "") -> str:
+        """The container's address (see `addresses.lease`), in the caller's transaction and after `prepare`."""
+        return addresses.lease(connection, self._chosen(connection), container, wanted)
+
+    def connect(self, container: str, generation: int, pid: int, address: str) -> None:
+        """See `bridge.connect`."""
+        with self._store.read() as connection:
+            subnet = self._chosen(connection)
+        bridge.connect(self._bridge, subnet, container, generation, pid=pid, address=address)
+
+    def publish(self, address: str, leases: Sequence[PortLease]) -> None:
+        """Lead the leased host ports to the container at `address`; several threads' wishes share one process."""
+        self._firewall.publish(address, leases)
+
+    def unpublish(self, address: str, leases: Sequence[PortLease]) -> None:
+        """Take those away again; what leads elsewhere by now stays."""
+        self._firewall.unpublish(address, leases)
+
+    def rebuild(self) -> None:
+        """Make the table new from the records of what runs: for a table that somebody else damaged."""
+        with self._store.read() as connection:
+            subnet = self._chosen(connection)
+        with bridge.alone():
+            self._firewall.rebuild(str(subnet), self._live())
+
+    def teardown(self) -> None:
+        """Remove bridge, table and the rules beside another firewall. For when the last container is gone."""
+        with self._guard, bridge.alone():
+            self._firewall.close_forward()
+            self._firewall.remove()
+            bridge.remove(self._bridge)
+
+    def _complete(self, subnet: Subnet) -> bool:
+        return bridge.present(self._bridge, subnet) and self._firewall.present(str(subnet))
+
+    def _make(self) -> Subnet:
+        subnet = self._choose()
+        loading = None
+        if not self._firewall.present(str(subnet)):
+            # nft needs its time, and no bridge: both at once.
+            loading = _Background(lambda: self._firewall.rebuild(str(subnet), self._live()))
+        try:
+            bridge.ensure(self._bridge, subnet)
+            self._firewall.open_forward()
+        finally:
+            if loading:
+                loading.join()
+        if loading:
+            loading.result()
+        return subnet
+
+    def _choose(self) -> Subnet:
+        with self._store.read() as connection:
+            known = get_meta(connection, _SUBNET)
+        index = netlink.index_of(self._bridge)
+        if index and known:
+            return Subnet.of(known)
+        mine = netlink.addresses(index) if index else []
+        if mine:  # the bridge is there and the store is new
+            address, _, prefix = mine[0].partition("/")
+            chosen = Subnet(addresses.number(address) - 1, int(prefix))
+        else:
+            chosen = Subnet.of(str(pools.choose(pools.in_use(), known)))
+        if str(chosen) != known:
+            with self._store.write() as connection:
+                set_meta(connection, _SUBNET, str(chosen))
+        return chosen
+
+    def _chosen(self, connection: sqlite3.Connection) -> Subnet:
+        text = get_meta(connection, _SUBNET)
+        if not text:
+            raise ReconcilerError("the network is not prepared", code="network", hint="apply again")
+        return Subnet.of(text)
+
+    def _live(self) -> list[Published]:
+        with self._store.read() as connection:
+            rows = connection.execute(
+                "SELECT c.id, a.address FROM containers c JOIN addresses a ON a.container = c.id"
+                " WHERE c.state = 'running'"
+            ).fetchall()
+            return [Published(row[1], ports.leases_of(connection, row[0])) for row in rows]
+
+
+class _Background(threading.Thread):
+    """A function in a thread; `result` raises what it raised."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        super().__init__(name="network")
+        self._function = function
+        self._failure: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:
+            self._failure = error
+
+    def result(self) -> None:
+        """Raise what the function raised."""
+        if self._failure:
+            raise self._failure
