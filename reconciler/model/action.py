@@ -128,7 +128,10 @@ class UpdateContainer:
 
 @dataclass(frozen=True, slots=True)
 class RemoveContainer:
-    """Remove a container that does not run (a half-made one too); its volumes stay, anonymous ones as well."""
+    """Remove a container that does not run (a half-made one too); its volumes stay, anonymous ones as well.
+
+    One that is not there is no error: `undo` runs it after a create that may not have begun.
+    """
 
     stack: str
     key: str

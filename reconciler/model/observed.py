@@ -35,7 +35,8 @@ class ObservedContainer:
     `stack` and `key` are "" for one that was made by hand. `settings` is the canonical form it was last applied
     with (`desired.Container.settings`), {} where unknown. `faults` are the runtime's words for what is broken
     around a container that runs ("its monitor is gone"): each asks for a restart. Times are seconds since the
-    epoch, 0.0 = never. `anonymous` maps a mount's target to the anonymous volume that is there.
+    epoch, 0.0 = never. `stopped_by_hand`: it is down because somebody wanted it so, a verb or a StopContainer, so its
+    exit code says nothing about its work. `anonymous` maps a mount's target to the anonymous volume that is there.
     """
 
     id: str

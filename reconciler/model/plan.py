@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reconciler.kits.source import Position  # noqa: TC001
 from reconciler.model.action import Action  # noqa: TC001
 
+PULL = "pull"
 CREATE = "create"
 START = "start"
 IN_PLACE = "in place"
@@ -38,8 +39,8 @@ class Reason:
 class Step:
     """One action of a plan. `after` holds the numbers of the steps that must have succeeded before.
 
-    `change` is the class above; `subject_key` groups the steps of one container or volume (a replacement is four
-    steps, one group). `undo` is run if the plan fails while none of the steps that wait for this one has begun: it
+    `change` is the class above; `subject_key` groups the steps of one container, volume or image (a replacement is
+    four steps, one group): it is the subject of the group's actions, "container web". `undo` is run if the plan fails while none of the steps that wait for this one has begun: it
     takes back what a failed first start would leave behind. `data` says what happens to data, "" = nothing.
     """
 

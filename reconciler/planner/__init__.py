@@ -1,1 +1,14 @@
-"""(desired, observed) -> plan. Pure: no I/O, clock, randomness, log or prompt. May import only `model` and `kits`."""
+"""(desired, observed, options, capabilities) -> plan. Pure: no I/O, clock, randomness, log or prompt.
+
+    planning.py   plan, plan_down: the way through the modules below
+    scope.py      what a runtime must look at so that a stack can be planned
+    changes.py    settings compared field by field; the table of change classes
+    decisions.py  what happens to each container: in sync, started, updated, replaced, removed; what follows a link
+    checks.py     what can't be planned: names, ports, images, volumes, owners
+    graph.py      who uses whom, and orders over that
+    data.py       what happens to data, in words
+    steps.py      decisions -> actions in an order
+    text.py, document.py   a plan for a person, and as JSON
+
+For `executor`, `loop` and `cli`; imports the model and the kits.
+"""

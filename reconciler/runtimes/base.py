@@ -24,7 +24,7 @@ class Capabilities:
     pull: bool = False
     links: bool = True
     update_in_place: frozenset[str] = frozenset()
-    """Settings that `UpdateContainer` can change without a new container."""
+    """Settings that `UpdateContainer` can change without a new container; "origin" among them: a new owner too."""
 
 
 class Cancelled(Exception):  # noqa: N818

@@ -1,0 +1,89 @@
+"""What a run tells its caller: while it goes on, through a `Reporter`, and at the end, in a `Result`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.kits.errors import InterruptedRunError, Problems, ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.model.action import Action
+    from reconciler.model.plan import Plan, Step
+    from reconciler.runtimes.base import Outcome
+
+
+class Reporter:
+    """Hears what happens to each step; every method is a no-op to be overridden.
+
+    All are called from the thread that called `execute`, but `progress`, which comes from a worker's.
+    """
+
+    def started(self, step: Step) -> None:
+        """The step begins now."""
+
+    def progress(self, step: Step, text: str) -> None:
+        """A running step has a line for a person."""
+
+    def finished(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        """The step has succeeded."""
+
+    def failed(self, step: Step, error: BaseException, seconds: float) -> None:
+        """The step has failed, or has given up because the run was cancelled."""
+
+    def skipped(self, step: Step) -> None:
+        """The step is not run at all: after a failure or a cancel."""
+
+    def undone(self, step: Step, error: BaseException | None) -> None:
+        """What a step had made was taken back after a failure, or could not be."""
+
+
+class Result:
+    """How a run ended. `done`, `skipped` and `undone` are steps; `failed` are (step, error), in the order of failing.
+
+    `outcomes` is by step number. `interrupted`: somebody asked to stop before all had begun.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.done: list[Step] = []
+        self.failed: list[tuple[Step, BaseException]] = []
+        self.skipped: tuple[Step, ...] = ()
+        self.undone: list[Step] = []
+        self.undo_failed: list[tuple[Step, BaseException]] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.interrupted = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the whole plan was carried out."""
+        return not (self.failed or self.skipped)
+
+    def error(self) -> ReconcilerError | None:
+        """What went wrong, naming the step, or None; several errors come as Problems."""
+        problems = [_named(step.action, error) for step, error in self.failed]
+        problems += [_named(step.undo, error) for step, error in self.undo_failed if step.undo]
+        if len(problems) > 1:
+            return Problems(problems)
+        if problems:
+            return problems[0]
+        if self.interrupted:
+            count = len(self.skipped)
+            return InterruptedRunError(
+                f"interrupted with {count} of {len(self.plan.steps)} steps not begun",
+                hint="the next apply goes on from here",
+            )
+        return None
+
+
+def _named(action: Action, error: BaseException) -> ReconcilerError:
+    what = f"can't {action.verb} {action.subject}"
+    if not isinstance(error, ReconcilerError):
+        return ReconcilerError(f"{what}: {type(error).__name__}: {error}", code="internal")
+    return ReconcilerError(
+        f"{what}: {error.message}",
+        code=error.code,
+        position=error.position,
+        excerpt=error.excerpt,
+        hint=error.hint,
+        exit_code=error.exit_code,
+    )

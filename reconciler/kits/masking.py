@@ -1,0 +1,40 @@
+"""Which values must not be shown: told by the name of the variable, or by a password inside an address.
+
+Not for keeping or resolving secrets (see `secrets`). Imports nothing of the project; anyone may import it.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+
+_WORDS = re.compile(
+    r"pass(word|wd|phrase)?s?|pwd|secrets?|tokens?|credentials?|auth|private|apikeys?|keys?|salts?|dsn",
+)
+_GLUED = re.compile(r"password|passwd|passphrase|secret|token|credential|apikey|privatekey|accesskey")
+_HARMLESS_KEYS = ("public", "pub", "primary", "foreign", "partition", "sort", "host")
+_USERINFO = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a variable of this name most likely holds a secret: MYSQL_ROOT_PASSWORD, api-key, AUTH_TOKEN, dbPass.
+
+    Errs on the side of hiding; a name whose last word is FILE or PATH says where a secret is, which is none.
+    """
+    words = [word for word in re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) if word]
+    if not words or words[-1] in ("file", "path", "dir"):
+        return False
+    for before, word in zip(["", *words], words, strict=False):
+        if word in ("key", "keys") and before in _HARMLESS_KEYS:
+            continue
+        if _WORDS.fullmatch(word) or _GLUED.search(word):
+            return True
+    return False
+
+
+def masked(name: str, value: str) -> str:
+    """The value as it may be shown under this name; "" stays "", so that an unset password can be seen."""
+    if value and looks_secret(name):
+        return MASK
+    return _USERINFO.sub(rf"\1:{MASK}@", value)

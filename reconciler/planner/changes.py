@@ -1,0 +1,129 @@
+"""What is different between the settings last applied and the ones wanted, field by field, and what it takes.
+
+Compares canonical settings (`Container.settings`), so only what a user set is ever compared. For `decisions`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from reconciler.kits.masking import MASK, masked
+from reconciler.model.plan import IN_PLACE, REPLACE, RESTART, Reason
+from reconciler.planner.data import target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from reconciler.kits.source import Position
+    from reconciler.model.desired import Container, Stack
+
+# What a change of a field takes where the runtime can update that field; everything else, and everything that it
+# can't update, takes a new container. `expose` and `environment` are part of other containers' link variables, and a
+# new one is how those learn of it.
+_CLASSES = {
+    "labels": IN_PLACE,
+    "restart": IN_PLACE,
+    "healthcheck": IN_PLACE,
+    "logging": IN_PLACE,
+    "stop_signal": IN_PLACE,
+    "stop_grace_period": IN_PLACE,
+    "depends_on": IN_PLACE,
+    "pull_policy": IN_PLACE,
+    "origin": IN_PLACE,
+    "ports": RESTART,
+}
+
+# Lists whose elements are compared one by one, in any order: the part of an element that says which old and new one
+# are the same thing changed (a port that moved, a volume swapped under one target).
+_SLOTS: dict[str, Callable[[str], str]] = {
+    "links": lambda text: text.rpartition(":")[2],
+    "depends_on": lambda text: text.partition(":")[0],
+    "volumes": target_of,
+    "volumes_from": lambda text: text.partition(":")[0],
+    "ports": lambda text: text.rpartition(":")[2],
+    "expose": lambda text: text,
+}
+
+_SPEC_KEYS = {"name": "container_name"}
+"""Fields that a spec spells otherwise."""
+
+
+def class_of(field: str, update_in_place: frozenset[str]) -> str:
+    """The change class of a field for a runtime that can update these fields."""
+    return _CLASSES.get(field, REPLACE) if field in update_in_place else REPLACE
+
+
+def differences(old: Mapping[str, Any], container: Container, stack: Stack) -> list[tuple[str, Reason]]:
+    """(field, reason) for each difference, in the order of the fields, then of their keys; [] if there is none.
+
+    The field is the top-level one ("environment"); the reason's is as fine as the change ("environment.A").
+    """
+    new = container.settings()
+    if old == new:
+        return []
+    found = []
+    for field in dict.fromkeys([*new, *sorted(old)]):
+        before, after = old.get(field), new.get(field)
+        if before == after:
+            continue
+        for path, was, will in _parts(field, before, after):
+            position = stack.position_of(*_place(container, field, path, will))
+            found.append((field, _reason(".".join((_SPEC_KEYS.get(field, field), *path)), was, will, position)))
+    return found
+
+
+def _parts(field: str, before: Any, after: Any) -> Iterator[tuple[tuple[str, ...], str | None, str | None]]:
+    """(path below the field, old, new) of each difference, spelled."""
+    if isinstance(before, dict | None) and isinstance(after, dict | None):
+        old, new = before or {}, after or {}
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key) or (key in old) != (key in new):
+                yield (key,), _spelled(key, old.get(key)), _spelled(key, new.get(key))
+        if not old and not new:  # {} and absent differ for a health check
+            yield (), _spelled(field, before), _spelled(field, after)
+    elif field in _SLOTS and isinstance(before, list | None) and isinstance(after, list | None):
+        pairs = list(_pairs(before or [], after or [], _SLOTS[field]))
+        # The order of ports, links and mounts means nothing; of volumes-from, the later one wins a target.
+        if not pairs and field == "volumes_from":
+            pairs = [(", ".join(before or ()), ", ".join(after or ()))]
+        for was, will in pairs:
+            yield (), was, will
+    else:
+        yield (), _spelled(field, before), _spelled(field, after)
+
+
+def _pairs(before: list[str], after: list[str], slot: Callable[[str], str]) -> Iterator[tuple[str | None, str | None]]:
+    gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    old: dict[str, list[str]] = {}
+    new: dict[str, list[str]] = {}
+    for counter, side in ((gone, old), (come, new)):
+        for text in sorted(counter.elements()):
+            side.setdefault(slot(text), []).append(text)
+    for key in sorted({*old, *new}):
+        left, right = old.get(key, []), new.get(key, [])
+        for index in range(max(len(left), len(right))):
+            yield (left[index] if index < len(left) else None), (right[index] if index < len(right) else None)
+
+
+def _spelled(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return masked(name, text)
+
+
+def _place(container: Container, field: str, path: tuple[str, ...], will: str | None) -> tuple[str | int, ...]:
+    """Where in the stack the new value stands; of an element that is gone, where its list stands."""
+    place: tuple[str | int, ...] = ("containers", container.key, _SPEC_KEYS.get(field, field), *path)
+    if field in _SLOTS and will is not None:
+        index = next((i for i, item in enumerate(getattr(container, field)) if str(item) == will), None)
+        return place if index is None else (*place, index)
+    return place
+
+
+def _reason(field: str, old: str | None, new: str | None, position: Position | None) -> Reason:
+    verb = "added" if old is None else "removed" if new is None else "changed"
+    hidden = ", its value is not shown" if MASK in (old, new) else ""
+    return Reason(f"{field} {verb}{hidden}", field, old, new, position)

@@ -1,0 +1,184 @@
+"""What can't be planned: each check adds its problems to a list, so that a user sees all of them at once. For `planning`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.planner.graph import targets_first, used_by
+
+if TYPE_CHECKING:
+    from reconciler.model.desired import Container, Stack
+    from reconciler.model.observed import Observed, ObservedContainer
+    from reconciler.planner.decisions import Decisions
+    from reconciler.planner.options import Options
+
+
+def raise_all(problems: list[ReconcilerError]) -> None:
+    """Raise what was found, if anything, by position."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise Problems(sorted(problems, key=lambda p: (p.position is None, p.position or (), p.message)))
+
+
+def check_owner(stack: str, origin: str, observed: Observed, options: Options) -> None:
+    """A stack belongs to the file it was applied from: another one is refused unless it shall take over."""
+    origins = sorted({c.origin for c in observed.containers if c.stack == stack and c.origin})
+    others = [other for other in origins if other != origin]
+    if others and not options.take_over:
+        raise ReconcilerError(
+            f"stack {stack} came from {', '.join(others)}, not from {origin}",
+            code="other-origin",
+            hint="give this stack a name of its own, or take the running one over with --take-over",
+        )
+
+
+def check_graph(stack: Stack, problems: list[ReconcilerError]) -> None:
+    """Links and dependencies lead to containers of the stack, form no cycle, and ask for nothing that is not there."""
+    for key, container in sorted(stack.containers.items()):
+        problems += [
+            ReconcilerError(
+                f"container {key} uses {target}, which is not in stack {stack.name}",
+                code="unknown-container",
+                position=stack.position_of("containers", key),
+            )
+            for target in sorted(used_by(container) - stack.containers.keys())
+        ]
+        problems += [
+            ReconcilerError(
+                f"container {key} waits for {need.container} to reach {need.condition}, which can't be waited for yet",
+                code="unsupported",
+                position=stack.position_of("containers", key, "depends_on", index),
+                hint="service_started is the condition that can",
+            )
+            for index, need in enumerate(container.depends_on)
+            if need.condition != "service_started"
+        ]
+    _, cycle = targets_first({key: tuple(sorted(used_by(c))) for key, c in stack.containers.items()})
+    if cycle:
+        problems.append(
+            ReconcilerError(
+                f"containers use each other in a circle: {' -> '.join(cycle)}",
+                code="cycle",
+                position=stack.position_of("containers", cycle[0]),
+            )
+        )
+
+
+def check_links(stack: Stack, links: bool, runtime: str, problems: list[ReconcilerError]) -> None:
+    """A runtime without links can't run containers that have some."""
+    if not links:
+        problems += [
+            ReconcilerError(
+                f"container {key} has links, and the {runtime} runtime has none",
+                code="unsupported",
+                position=stack.position_of("containers", key, "links"),
+            )
+            for key, container in sorted(stack.containers.items())
+            if container.links
+        ]
+
+
+def check_names(
+    stack: Stack, observed: Observed, decisions: Decisions, problems: list[ReconcilerError]
+) -> dict[str, str]:
+    """Each container's name is free, its own, or given up by another one of the stack in this plan.
+
+    Returns who waits for whose removal to get its name.
+    """
+    holders = {container.name: container for container in observed.containers}
+    waits: dict[str, str] = {}
+    for key, decision in decisions.items():
+        if decision.wanted is None or not decision.creates:
+            continue
+        holder = holders.get(decision.wanted.name)
+        if holder is None or (holder.stack, holder.key) == (stack.name, key):
+            continue
+        if holder.stack == stack.name and decisions[holder.key].removes:
+            waits[key] = holder.key
+            continue
+        problems.append(
+            ReconcilerError(
+                f"the name {decision.wanted.name} of container {key} is taken by {_owner(holder)}",
+                code="name-taken",
+                position=stack.position_of("containers", key, "container_name"),
+                hint="give this one a container_name of its own, or remove the other",
+            )
+        )
+    return waits
+
+
+def _owner(holder: ObservedContainer) -> str:
+    if holder.stack:
+        return f"container {holder.key} of stack {holder.stack}"
+    return f"a container made by hand ({holder.id[:12]})" if holder.id else "a container made by hand"
+
+
+def check_volumes(stack: Stack, observed: Observed, problems: list[ReconcilerError]) -> tuple[list[str], list[str]]:
+    """External volumes are there, and no volume is another stack's. Returns (keys of those to create, notes)."""
+    there = {volume.name: volume for volume in observed.volumes}
+    missing, notes = [], []
+    for key, volume in sorted(stack.volumes.items()):
+        seen = there.get(volume.name)
+        position = stack.position_of("volumes", key)
+        if seen is None and volume.external:
+            problems.append(
+                ReconcilerError(
+                    f"the external volume {volume.name} is not there",
+                    code="no-volume",
+                    position=position,
+                    hint=f"make it with `reconciler volume create {volume.name}`, or take `external` away",
+                )
+            )
+        elif seen is None:
+            missing.append(key)
+        elif seen.stack not in ("", stack.name) and not volume.external:
+            problems.append(
+                ReconcilerError(
+                    f"volume {volume.name} belongs to stack {seen.stack}",
+                    code="volume-taken",
+                    position=position,
+                    hint="give this one another name, or say `external: true` to share it",
+                )
+            )
+        elif not seen.stack and not volume.external:
+            notes.append(f"volume {volume.name} was there before this stack and is used as it is")
+    return missing, notes
+
+
+def check_images(
+    stack: Stack, observed: Observed, decisions: Decisions, pull: bool, problems: list[ReconcilerError]
+) -> list[str]:
+    """Every image that a create needs is here or can be pulled. Returns the references to pull, sorted."""
+    pulls = set()
+    for key, decision in decisions.items():
+        wanted = decision.wanted
+        if wanted is None:
+            continue
+        always = wanted.pull_policy == "always"
+        absent = decision.creates and wanted.image not in observed.images
+        if pull and (always or (absent and wanted.pull_policy != "never")):
+            pulls.add(wanted.image)
+        elif absent:
+            problems.append(_absent(stack, wanted, pull))
+        elif always:
+            problems.append(
+                ReconcilerError(
+                    f"container {key} asks to pull {wanted.image} always, which this runtime can't",
+                    code="unsupported",
+                    position=stack.position_of("containers", key, "pull_policy"),
+                    hint="use pull_policy: missing, and `reconciler load FILE` for a newer image",
+                )
+            )
+    return sorted(pulls)
+
+
+def _absent(stack: Stack, wanted: Container, pull: bool) -> ReconcilerError:
+    load = "load it with `reconciler load FILE`; `make images` builds the ones of the examples"
+    return ReconcilerError(
+        f"image {wanted.image} of container {wanted.key} is not here{' and its pull_policy is never' if pull else ''}",
+        code="no-image",
+        position=stack.position_of("containers", wanted.key, "image"),
+        hint=load if not pull else "load it with `reconciler load FILE`, or let it be pulled with pull_policy: missing",
+    )

@@ -1,0 +1,77 @@
+"""The planner's two doors: `plan` brings a stack to what its spec says, `plan_down` takes it away.
+
+Both are pure functions: equal arguments, in whatever order their maps are, give equal plans. For `executor`'s callers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from reconciler.model.plan import REMOVE, Plan, Reason
+from reconciler.planner import checks
+from reconciler.planner.decisions import Decision, decide, notes_about, spread
+from reconciler.planner.hostports import HostPorts
+from reconciler.planner.steps import steps_down, steps_up
+
+if TYPE_CHECKING:
+    from reconciler.kits.errors import ReconcilerError
+    from reconciler.model.desired import Stack
+    from reconciler.model.observed import Observed
+    from reconciler.planner.options import Options
+
+
+class Abilities(Protocol):
+    """What the planner must know of a runtime; `runtimes.base.Capabilities` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pull(self) -> bool: ...
+    @property
+    def links(self) -> bool: ...
+    @property
+    def update_in_place(self) -> frozenset[str]: ...
+
+
+def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abilities) -> Plan:
+    """The steps that make `observed` be `desired`, with reasons; empty if it is so already.
+
+    `observed` must cover `scope.scope_of(desired)`. Raises ReconcilerError, or Problems where several things stand in
+    the way; then nothing of the stack can be applied.
+    """
+    checks.check_owner(desired.name, desired.origin, observed, options)
+    problems: list[ReconcilerError] = []
+    checks.check_graph(desired, problems)
+    checks.check_links(desired, capabilities.links, capabilities.name, problems)
+    checks.raise_all(problems)
+
+    decisions = decide(desired, observed, options, capabilities.update_in_place)
+    ports = HostPorts(desired, observed, decisions)
+    ports.hand_over()
+    spread(decisions)
+
+    pulls = checks.check_images(desired, observed, decisions, capabilities.pull, problems)
+    volumes, volume_notes = checks.check_volumes(desired, observed, problems)
+    waits = ports.claim(problems)
+    for key, holder in checks.check_names(desired, observed, decisions, problems).items():
+        waits.setdefault(key, set()).add(holder)
+    checks.raise_all(problems)
+
+    steps = steps_up(desired, decisions, ports, pulls=pulls, volumes=volumes, waits=waits)
+    return Plan(desired.name, desired.source, steps, (*notes_about(decisions), *volume_notes))
+
+
+def plan_down(stack: str, observed: Observed, options: Options, *, source: str = "", origin: str = "") -> Plan:
+    """The steps that take all containers of a stack away, users first; its volumes stay unless the options say so.
+
+    `source` and `origin` are those of the spec it was asked for with, if any: another file's stack is refused.
+    """
+    if origin:
+        checks.check_owner(stack, origin, observed, options)
+    decisions = {}
+    for key, seen in sorted(observed.of_stack(stack).items()):
+        decision = decisions[key] = Decision(key, None, seen)
+        decision.change = REMOVE
+        decision.reasons.append(Reason(f"stack {stack} is taken down"))
+    volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
+    return Plan(stack, source, steps_down(stack, decisions, sorted(volumes, key=lambda v: v.name)))

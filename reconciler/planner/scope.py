@@ -1,0 +1,23 @@
+"""What a runtime must look at so that a stack can be planned. For whoever calls `observe` before `plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.model.observed import Scope
+from reconciler.planner.hostports import scope_ports
+
+if TYPE_CHECKING:
+    from reconciler.model.desired import Stack
+
+
+def scope_of(stack: Stack) -> Scope:
+    """All that `plan` reads about a stack: its containers, names, volumes, images and host ports."""
+    containers = stack.containers.values()
+    return Scope(
+        stack=stack.name,
+        names=tuple(sorted(c.name for c in containers)),
+        volumes=tuple(sorted(v.name for v in stack.volumes.values())),
+        images=tuple(sorted({c.image for c in containers})),
+        host_ports=scope_ports(iter(containers)),
+    )

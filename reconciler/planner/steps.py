@@ -1,0 +1,245 @@
+"""Decisions become actions in an order: the graph of a plan, and its numbers. For `planning`.
+
+Two halves that never wait the wrong way round: what is taken down (stop, remove) follows the links that *are*, users
+before what they use; what is brought up (create, update, start) follows the links that *shall be*, and waits for what
+must be down. Hence no cycle, whatever an edit turns around.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from reconciler.model.action import (
+    CreateContainer,
+    CreateVolume,
+    Kept,
+    PullImage,
+    RemoveContainer,
+    RemoveVolume,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
+from reconciler.model.plan import CREATE, PULL, REMOVE, Reason, Step
+from reconciler.planner.data import fate_of
+from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reconciler.model.action import Action
+    from reconciler.model.desired import Container, Stack, Volume
+    from reconciler.model.observed import ObservedVolume
+    from reconciler.planner.decisions import Decision, Decisions
+    from reconciler.planner.graph import Graph
+    from reconciler.planner.hostports import HostPorts
+
+    Id = tuple[int, str]
+
+_PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _START, _DELETE = range(8)
+"""Kinds of steps, by the order in which those that may all be next are numbered."""
+
+
+class Draft:
+    """Steps without numbers, by (kind, key), each with those it waits for."""
+
+    def __init__(self) -> None:
+        self._steps: dict[Id, Step] = {}
+        self._after: dict[Id, set[Id]] = {}
+
+    def add(
+        self,
+        kind: int,
+        key: str,
+        action: Action,
+        change: str,
+        reasons: Iterable[Reason],
+        *,
+        undo: Action | None = None,
+        data: str = "",
+        downtime: bool = False,
+    ) -> None:
+        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime)
+        self._steps[kind, key] = step
+        self._after[kind, key] = set()
+
+    def wait(self, waiting: Id, *others: Id) -> None:
+        """Let a step wait for others; those that are not in the plan need no waiting."""
+        if waiting in self._after:
+            self._after[waiting].update(other for other in others if other in self._steps and other != waiting)
+
+    def has(self, kind: int, key: str) -> bool:
+        return (kind, key) in self._steps
+
+    def roots_of(self, kinds: tuple[int, ...]) -> list[Id]:
+        """The steps of these kinds that wait for nothing."""
+        return [step for step in self._steps if step[0] in kinds and not self._after[step]]
+
+    def numbered(self) -> tuple[Step, ...]:
+        """The steps from 1, each after what it waits for; of those that may be next, the least (kind, key) first."""
+        waiters: dict[Id, list[Id]] = {step: [] for step in self._steps}
+        missing = {step: len(others) for step, others in self._after.items()}
+        for step, others in self._after.items():
+            for other in others:
+                waiters[other].append(step)
+        ready = [step for step, count in missing.items() if not count]
+        heapify(ready)
+        numbers: dict[Id, int] = {}
+        out = []
+        while ready:
+            current = heappop(ready)
+            numbers[current] = len(numbers) + 1
+            draft = self._steps[current]
+            after = tuple(sorted(numbers[other] for other in self._after[current]))
+            out.append(
+                Step(
+                    numbers[current],
+                    draft.action,
+                    draft.change,
+                    draft.subject_key,
+                    draft.reasons,
+                    after,
+                    draft.undo,
+                    draft.data,
+                    draft.downtime,
+                )
+            )
+            for step in waiters[current]:
+                missing[step] -= 1
+                if not missing[step]:
+                    heappush(ready, step)
+        assert len(out) == len(self._steps), "a plan's steps wait for each other in a circle"
+        return tuple(out)
+
+
+def steps_up(
+    stack: Stack,
+    decisions: Decisions,
+    ports: HostPorts,
+    *,
+    pulls: list[str],
+    volumes: list[str],
+    waits: dict[str, set[str]],
+) -> tuple[Step, ...]:
+    """All steps that carry the decisions out.
+
+    `pulls` are image references, `volumes` keys to create, `waits` whose removal a container waits for (a name or a
+    host port that changes hands).
+    """
+    draft = Draft()
+    for reference in pulls:
+        why = _pull_reason(reference, decisions)
+        draft.add(_PULL, reference, PullImage(reference), PULL, [why])
+    for key in volumes:
+        reason = Reason("it is not there", position=stack.position_of("volumes", key))
+        draft.add(_VOLUME, key, CreateVolume(stack.name, stack.volumes[key]), CREATE, [reason])
+    for decision in decisions.values():
+        _take_down(draft, stack.name, decision)
+        _bring_up(draft, stack, decision, ports)
+    _order_down(draft, decisions)
+    _order_up(draft, stack, decisions, waits)
+    # Pull before stop: a failed pull leaves everything as it was.
+    for step in draft.roots_of((_STOP, _REMOVE, _UPDATE)):
+        draft.wait(step, *((_PULL, reference) for reference in pulls))
+    return draft.numbered()
+
+
+def _pull_reason(reference: str, decisions: Decisions) -> Reason:
+    users = [d for d in decisions.values() if d.wanted and d.wanted.image == reference]
+    always = any(d.wanted and d.wanted.pull_policy == "always" for d in users)
+    names = ", ".join(d.key for d in users)
+    return Reason(f"pull_policy of {names} is always" if always else f"it is not here, and {names} needs it")
+
+
+def _take_down(draft: Draft, stack: str, decision: Decision) -> None:
+    key = decision.key
+    if decision.stops:
+        draft.add(_STOP, key, StopContainer(stack, key), decision.change, decision.reasons, downtime=True)
+    if decision.removes:
+        assert decision.seen
+        data = fate_of(decision.seen, successor=decision.creates)
+        draft.add(_REMOVE, key, RemoveContainer(stack, key), decision.change, decision.reasons, data=data)
+        draft.wait((_REMOVE, key), (_STOP, key))
+
+
+def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts) -> None:
+    key, wanted, seen = decision.key, decision.wanted, decision.seen
+    if wanted is None:
+        return
+    if decision.creates:
+        kept = Kept(seen.address, ports.kept_by(decision), dict(sorted(seen.anonymous.items()))) if seen else Kept()
+        create = CreateContainer(stack.name, stack.origin, wanted, _volumes_of(stack, wanted), kept)
+        undo = None if seen else RemoveContainer(stack.name, key)
+        draft.add(_CREATE, key, create, decision.change, decision.reasons, undo=undo)
+        draft.wait((_CREATE, key), (_REMOVE, key), (_PULL, wanted.image))
+    if decision.updates:
+        update = UpdateContainer(stack.name, stack.origin, wanted)
+        draft.add(_UPDATE, key, update, decision.change, decision.reasons)
+        draft.wait((_UPDATE, key), (_STOP, key))
+    if decision.starts:
+        draft.add(_START, key, StartContainer(stack.name, key), decision.change, decision.reasons)
+        draft.wait((_START, key), (_STOP, key), (_CREATE, key), (_UPDATE, key))
+    first = _first_up(decision)
+    draft.wait((first, key), *((_VOLUME, mount.source) for mount in wanted.volumes if mount.kind == "volume"))
+
+
+def _first_up(decision: Decision) -> int:
+    """The first step that brings a container up: it is the one that needs its volumes, its name and its ports."""
+    return _CREATE if decision.creates else _UPDATE if decision.updates else _START
+
+
+def _volumes_of(stack: Stack, container: Container) -> dict[str, Volume]:
+    keys = sorted({mount.source for mount in container.volumes if mount.kind == "volume"} & stack.volumes.keys())
+    return {key: stack.volumes[key] for key in keys}
+
+
+def _order_down(draft: Draft, decisions: Decisions) -> None:
+    """Users go before what they use, along the links that are there now.
+
+    A container that is bound to another one is also *removed* before that one is removed or made again: were it left
+    behind by a crash in between, nothing would tell that it still has the old one's address.
+    """
+    settings = {key: decision.seen.settings if decision.seen else {} for key, decision in decisions.items()}
+    uses = acyclic({key: tuple(sorted(used_before(s, ORDERING))) for key, s in settings.items()})
+    going = {key for key, d in decisions.items() if d.stops or d.removes}
+    order, _ = targets_first(uses)
+    for key, targets in through(uses, order, going).items():
+        last_down = _STOP if draft.has(_STOP, key) else _REMOVE
+        for target in targets:
+            draft.wait((_STOP, target), (last_down, key))
+    bound = acyclic({key: tuple(sorted(used_before(s, BINDING))) for key, s in settings.items()})
+    anew = {key for key, d in decisions.items() if d.removes or d.creates}
+    order, _ = targets_first(bound)
+    for key, targets in through(bound, order, anew).items():
+        for target in targets:
+            draft.wait((_REMOVE, target), (_REMOVE, key))
+            draft.wait((_CREATE, target), (_REMOVE, key))
+
+
+def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str, set[str]]) -> None:
+    """What is used starts before its users, along the links that shall be; one that is bound to another is made after it."""
+    uses: Graph = {key: tuple(sorted(used_by(container))) for key, container in stack.containers.items()}
+    starting = {key for key, decision in decisions.items() if decision.starts}
+    order, _ = targets_first(uses)
+    for key, targets in through(uses, order, starting).items():
+        draft.wait((_START, key), *((_START, target) for target in targets))
+    for key, container in stack.containers.items():
+        draft.wait((_CREATE, key), *((_CREATE, target) for target in used_by(container, BINDING)))
+    for key, others in waits.items():
+        draft.wait((_first_up(decisions[key]), key), *((_REMOVE, other) for other in others))
+
+
+def steps_down(stack: str, decisions: Decisions, volumes: Iterable[ObservedVolume]) -> tuple[Step, ...]:
+    """Stop and remove every container of the decisions, users first, and then delete the volumes given."""
+    draft = Draft()
+    for decision in decisions.values():
+        _take_down(draft, stack, decision)
+    keys = {decision.seen.name: key for key, decision in decisions.items() if decision.seen}
+    for volume in volumes:
+        reason = Reason("volumes were asked to be deleted too")
+        data = f"all data of volume {volume.name} is deleted"
+        draft.add(_DELETE, volume.name, RemoveVolume(stack, volume.name), REMOVE, [reason], data=data)
+        draft.wait((_DELETE, volume.name), *((_REMOVE, keys[name]) for name in volume.users if name in keys))
+    _order_down(draft, decisions)
+    return draft.numbered()
