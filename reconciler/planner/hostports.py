@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.kits.addresses import overlap
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.plan import REPLACE, RESTART, Reason
 
@@ -15,20 +16,6 @@ if TYPE_CHECKING:
     from reconciler.planner.decisions import Decision, Decisions
 
     Busy = dict[tuple[int, str], list[BusyPort]]
-
-_ALL = {"": "*", "0.0.0.0": "4", "::": "6"}  # noqa: S104 - compared, not bound
-
-
-def _family(address: str) -> str:
-    return "6" if ":" in address else "4"
-
-
-def overlap(left: str, right: str) -> bool:
-    """Whether one port can't be published on both host addresses; "" is every address, of IPv4 and IPv6."""
-    whole_left, whole_right = _ALL.get(left), _ALL.get(right)
-    if left == right or "*" in (whole_left, whole_right):
-        return True
-    return bool(whole_left or whole_right) and _family(left) == _family(right)
 
 
 def numbers_of(port: Port) -> range:

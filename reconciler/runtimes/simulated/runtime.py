@@ -1,0 +1,354 @@
+"""`Simulated`: the runtime port over a `World` in memory, with drift and faults on demand. For tests and `cli`."""
+
+from __future__ import annotations
+
+from itertools import count
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from reconciler.kits.errors import ReconcilerError
+from reconciler.model.action import (
+    CreateContainer,
+    CreateVolume,
+    PullImage,
+    RemoveContainer,
+    RemoveVolume,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
+from reconciler.model.observed import (
+    CREATED,
+    DEAD,
+    EXITED,
+    PAUSED,
+    RUNNING,
+    Observed,
+    ObservedImage,
+    PortBinding,
+)
+from reconciler.runtimes.base import Capabilities, Context, Event, Outcome
+from reconciler.runtimes.simulated.faults import Faults
+from reconciler.runtimes.simulated.world import SimulatedContainer, SimulatedVolume, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from reconciler.model.action import Action
+    from reconciler.model.desired import Container
+    from reconciler.model.observed import Scope
+
+UPDATABLE = frozenset(
+    {
+        "labels",
+        "restart",
+        "healthcheck",
+        "logging",
+        "stop_signal",
+        "stop_grace_period",
+        "depends_on",
+        "pull_policy",
+        "origin",
+        "ports",
+    }
+)
+
+
+class Simulated:
+    """A machine in memory.
+
+    `images` are local at the start; with `registry` it can pull. `jobs` are keys whose process ends at once after a
+    start, with that exit code. `trace` has every action that was asked for, in order. Safe to call from threads.
+    """
+
+    def __init__(
+        self,
+        images: Iterable[ObservedImage | str] = (),
+        *,
+        registry: Iterable[ObservedImage | str] | None = None,
+        update_in_place: frozenset[str] = UPDATABLE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.capabilities = Capabilities("simulated", pull=registry is not None, update_in_place=update_in_place)
+        self.world = World()
+        self.world.images = {image.reference: image for image in map(_image, images)}
+        self.world.registry = {image.reference: image for image in map(_image, registry or ())}
+        self.faults = Faults()
+        self.jobs: dict[str, int] = {}
+        self.trace: list[Action] = []
+        ticks = count(1)
+        self._clock = clock or (lambda: float(next(ticks)))
+        self._events: list[Event] = []
+        self._lock = RLock()
+
+    # The port.
+
+    def observe(self, scope: Scope) -> Observed:
+        """Look at what is in the scope, sorted by name."""
+        with self._lock:
+            world = self.world
+            containers = [c for c in world.containers.values() if c.stack == scope.stack or c.name in scope.names]
+            volumes = [v for v in world.volumes.values() if v.stack == scope.stack or v.name in scope.volumes]
+            busy = [entry for port in scope.host_ports for entry in world.holders(*port)]
+            return Observed(
+                tuple(c.observed() for c in sorted(containers, key=lambda c: c.name)),
+                tuple(world.observed_volume(v) for v in sorted(volumes, key=lambda v: v.name)),
+                {reference: world.images[reference] for reference in scope.images if reference in world.images},
+                tuple(dict.fromkeys(busy)),
+            )
+
+    def perform(self, action: Action, context: Context) -> Outcome:  # noqa: ARG002 - nothing here takes long
+        """Carry out one action."""
+        with self._lock:
+            self.trace.append(action)
+            self.faults.action(action)
+            return _PERFORM[type(action)](self, action)
+
+    def events(self, since: float, stop: Callable[[], bool]) -> Iterator[Event]:
+        """What has happened so far; a simulated machine does nothing while it is watched."""
+        for event in list(self._events):
+            if stop():
+                return
+            if event.at > since:
+                yield event
+
+    def culprit(self, stack: str, key: str) -> str:
+        """The last lines of the container's `log`."""
+        found = self.world.find(stack, key)
+        return "\n".join(found.log[-10:]) if found else ""
+
+    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:  # noqa: ARG002
+        """Those of the containers that have ended."""
+        found = {key: self.world.find(stack, key) for key in keys}
+        return {key: (c.exit_code or 0, c.error) for key, c in found.items() if c and c.state == EXITED}
+
+    # Effects: one change each, which either happens or does not.
+
+    def _effect(self, change: Callable[[], object], container: str = "", kind: str = "") -> None:
+        self.faults.before()
+        change()
+        if kind:
+            self._events.append(Event(kind, container, self._clock()))
+        self.faults.after()
+
+    def _pull(self, action: PullImage) -> Outcome:
+        image = self.world.registry.get(action.reference)
+        if image is None:
+            raise ReconcilerError(f"no registry has image {action.reference}", code="no-image")
+        if self.world.images.get(action.reference) == image:
+            return Outcome(changed=False)
+        self._effect(lambda: self.world.images.update({action.reference: image}))
+        return Outcome()
+
+    def _create_volume(self, action: CreateVolume) -> Outcome:
+        name = action.volume.name
+        if name in self.world.volumes:
+            return Outcome(changed=False)
+        volume = SimulatedVolume(name, action.stack, action.volume.key)
+        volume.created_at = self._clock()
+        self._effect(lambda: self.world.volumes.update({name: volume}))
+        return Outcome()
+
+    def _remove_volume(self, action: RemoveVolume) -> Outcome:
+        if users := self.world.users_of(action.name):
+            raise ReconcilerError(f"volume {action.name} is used by {', '.join(users)}", code="in-use")
+        if action.name not in self.world.volumes:
+            return Outcome(changed=False)
+        self._effect(lambda: self.world.volumes.pop(action.name))
+        return Outcome()
+
+    def _create(self, action: CreateContainer) -> Outcome:
+        wanted, world = action.container, self.world
+        if wanted.name in world.containers:
+            raise ReconcilerError(f"the name {wanted.name} is taken", code="name-taken")
+        if world.find(action.stack, wanted.key):
+            raise ReconcilerError(f"container {action.stack}/{wanted.key} is there already", code="name-taken")
+        if wanted.image not in world.images:
+            raise ReconcilerError(f"image {wanted.image} is not here", code="no-image")
+        made = SimulatedContainer(world.new_id(), wanted.name, action.stack, wanted.key)
+        made.image, made.image_id = wanted.image, world.images[wanted.image].id
+        made.created_at = self._clock()
+        made.targets = wanted.links
+        for link in wanted.links:
+            target = world.find(action.stack, link.container)
+            if target is None or target.state == DEAD:
+                raise ReconcilerError(f"can't link {wanted.key} to {link.container}: there is no such container")
+            made.links[link.alias] = (target.id, target.address)
+        mounts, anonymous = self._mounts_of(action)
+        made.ports = self._ports_of(wanted, action.kept.ports)
+        made.address = world.next_address(action.kept.address)
+        self._effect(lambda: world.containers.update({made.name: made}))
+        for target_path in anonymous:
+            name = self._anonymous(action, target_path)
+            mounts[target_path] = made.anonymous[target_path] = name
+        made.mounts = mounts
+
+        def finish() -> None:
+            made.state, made.settings, made.origin = CREATED, wanted.settings(), action.origin
+
+        self._effect(finish, made.name, "create")
+        return Outcome(details={"id": made.id})
+
+    def _mounts_of(self, action: CreateContainer) -> tuple[dict[str, str], list[str]]:
+        """(target -> volume or host path, targets that get an anonymous volume): own ones win over volumes-from."""
+        wanted, mounts = action.container, dict[str, str]()
+        for source in wanted.volumes_from:
+            other = self.world.find(action.stack, source.container)
+            if other is None or other.state == DEAD:
+                raise ReconcilerError(f"{wanted.key} takes volumes from {source.container}, which is not there")
+            mounts |= other.mounts
+        anonymous = set(self.world.images[wanted.image].volumes)
+        for mount in wanted.volumes:
+            if mount.kind == "volume" and action.volumes[mount.source].name not in self.world.volumes:
+                raise ReconcilerError(f"volume {action.volumes[mount.source].name} is not there", code="no-volume")
+            if mount.kind == "anonymous":
+                anonymous.add(mount.target)
+            else:
+                mounts[mount.target] = action.volumes[mount.source].name if mount.kind == "volume" else mount.source
+        return mounts, sorted(anonymous - mounts.keys())
+
+    def _anonymous(self, action: CreateContainer, target: str) -> str:
+        """The anonymous volume of the predecessor, found by what belongs to this owner, or a new one."""
+        owner = (action.stack, action.container.key, target)
+        kept = self.world.volumes.get(action.kept.anonymous.get(target, ""))
+        if volume := kept or self.world.anonymous_of(owner):
+            return volume.name
+        new = SimulatedVolume(self.world.new_id(), action.stack, action.container.key, owner)
+        new.created_at = self._clock()
+        self._effect(lambda: self.world.volumes.update({new.name: new}))
+        return new.name
+
+    def _ports_of(self, wanted: Container, kept: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
+        given: list[PortBinding] = []
+        for port in sorted(wanted.ports, key=lambda p: (not p.host_port, p.host_port_end)):
+            number = self.world.give_port(port, wanted.name, given, kept)
+            given.append(PortBinding(port.container_port, port.protocol, port.host_ip, number))
+        return tuple(given)
+
+    def _start(self, action: StartContainer) -> Outcome:
+        container = self.world.get(action.stack, action.key)
+        if container.live:
+            return Outcome(changed=False)
+        if container.state == DEAD:
+            raise ReconcilerError(f"container {container.name} is half-made", code="dead")
+        for link in container.targets:
+            target = self.world.find(action.stack, link.container)
+            if target is None or not target.live:
+                container.error = f"can't link to /{link.container} AS /{container.name}/{link.alias}: it does not run"
+                raise ReconcilerError(container.error, code="link", hint=f"start {link.container} first")
+
+        def run() -> None:
+            container.state, container.error, container.exit_code = RUNNING, "", None
+            container.stopped_by_hand, container.faults, container.restart_count = False, (), 0
+            container.started_at = self._clock()
+
+        self._effect(run, container.name, "start")
+        if action.key in self.jobs:
+            self._end(container, self.jobs[action.key])
+        return Outcome()
+
+    def _stop(self, action: StopContainer) -> Outcome:
+        container = self.world.get(action.stack, action.key)
+        if not container.live:
+            return Outcome(changed=False)
+
+        def want_down() -> None:
+            container.stopped_by_hand = True
+
+        self._effect(want_down)
+        self._effect(lambda: self._end(container, 0), container.name, "stop")
+        return Outcome()
+
+    def _update(self, action: UpdateContainer) -> Outcome:
+        container, new = self.world.get(action.stack, action.container.key), action.container.settings()
+        changed = {name for name in {*new, *container.settings} if new.get(name) != container.settings.get(name)}
+        changed |= {"origin"} if container.origin != action.origin else set()
+        if wrong := sorted(changed - self.capabilities.update_in_place):
+            raise ReconcilerError(f"{', '.join(wrong)} of {container.name} can't change in place", code="unsupported")
+        if "ports" in changed and container.live:
+            raise ReconcilerError(f"ports of {container.name} can't change while it runs", code="unsupported")
+        ports = self._ports_of(action.container, container.ports) if "ports" in changed else container.ports
+
+        def change() -> None:
+            container.settings, container.origin, container.ports = new, action.origin, ports
+
+        self._effect(change, container.name, "update")
+        return Outcome(changed=bool(changed))
+
+    def _remove(self, action: RemoveContainer) -> Outcome:
+        container = self.world.find(action.stack, action.key)
+        if container is None:
+            return Outcome(changed=False)
+        if container.live:
+            raise ReconcilerError(f"container {container.name} is running", code="running", hint="stop it first")
+
+        def begin() -> None:
+            container.state = DEAD
+
+        self._effect(begin)
+        self._effect(lambda: self.world.containers.pop(container.name), container.name, "remove")
+        return Outcome()
+
+    def _end(self, container: SimulatedContainer, code: int) -> None:
+        container.state, container.exit_code, container.finished_at = EXITED, code, self._clock()
+
+    # Drift: what happens to a machine behind the reconciler's back. None of it counts as an effect.
+
+    def exit(self, stack: str, key: str, code: int, error: str = "") -> None:
+        """The container's process ends by itself, and no restart policy brings it back."""
+        container = self.world.get(stack, key)
+        self._end(container, code)
+        container.error = error
+        self._events.append(Event("exit", container.name, self._clock()))
+
+    def kill(self, stack: str, key: str) -> None:
+        """The container's process is killed from outside."""
+        self.exit(stack, key, 137)
+
+    def stop_by_hand(self, stack: str, key: str) -> None:
+        """Somebody stops it with the verb."""
+        container = self.world.get(stack, key)
+        self._end(container, 0)
+        container.stopped_by_hand = True
+
+    def remove_by_hand(self, stack: str, key: str) -> None:
+        """Somebody removes it with `rm -f`: anonymous volumes stay."""
+        del self.world.containers[self.world.get(stack, key).name]
+
+    def pause(self, stack: str, key: str) -> None:
+        """Somebody pauses it."""
+        self.world.get(stack, key).state = PAUSED
+
+    def break_down(self, stack: str, key: str, fault: str = "its monitor is gone") -> None:
+        """Something around a running container breaks."""
+        self.world.get(stack, key).faults = (fault,)
+
+    def tear(self, stack: str, key: str) -> None:
+        """The container becomes half-made, as after a power loss in the middle of its creation."""
+        self.world.get(stack, key).state = DEAD
+
+    def tag(self, reference: str, image_id: str) -> None:
+        """A name now stands for another image."""
+        self.world.images[reference] = ObservedImage(reference, image_id)
+
+    def by_hand(self, name: str, ports: tuple[PortBinding, ...] = ()) -> None:
+        """A container that belongs to no stack runs under this name."""
+        made = SimulatedContainer(self.world.new_id(), name)
+        made.state, made.ports, made.address = RUNNING, ports, self.world.next_address("")
+        self.world.containers[name] = made
+
+
+def _image(image: ObservedImage | str) -> ObservedImage:
+    return ObservedImage(image, f"sha256:{image}") if isinstance(image, str) else image
+
+
+_PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
+    PullImage: Simulated._pull,  # noqa: SLF001 - this class's own table
+    CreateVolume: Simulated._create_volume,  # noqa: SLF001
+    RemoveVolume: Simulated._remove_volume,  # noqa: SLF001
+    CreateContainer: Simulated._create,  # noqa: SLF001
+    StartContainer: Simulated._start,  # noqa: SLF001
+    StopContainer: Simulated._stop,  # noqa: SLF001
+    UpdateContainer: Simulated._update,  # noqa: SLF001
+    RemoveContainer: Simulated._remove,  # noqa: SLF001
+}
