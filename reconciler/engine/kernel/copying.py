@@ -128,7 +128,7 @@ def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
         inside = source.open(folder, _FOLDER)
         outside = target.open(folder, _FOLDER)
         try:
-            _copy_attributes(inside, outside, b".", os.fstat(inside))
+            copy_attributes(inside, outside, b".", os.fstat(inside))
         finally:
             os.close(inside)
             os.close(outside)
@@ -141,7 +141,7 @@ def _copy_entry(inside: int, outside: int, name: bytes, facts: os.stat_result) -
         rooted.symlink_at(os.readlink(name, dir_fd=inside), outside, name)
     else:
         rooted.mknod_at(outside, name, stat.S_IFMT(facts.st_mode) | 0o600, facts.st_rdev)
-    _copy_attributes(inside, outside, name, facts)
+    copy_attributes(inside, outside, name, facts)
 
 
 def _copy_file(inside: int, outside: int, name: bytes) -> None:
@@ -156,7 +156,8 @@ def _copy_file(inside: int, outside: int, name: bytes) -> None:
         os.close(read)
 
 
-def _copy_attributes(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+def copy_attributes(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+    """Give `outside`/`name` the owner, mode, attributes and times of `inside`/`name`, whose facts are `facts`."""
     # In this order: chown takes set-user-id bits and capabilities away, and everything changes the times.
     rooted.chown_at(outside, name, facts.st_uid, facts.st_gid)
     if not stat.S_ISLNK(facts.st_mode):

@@ -1,0 +1,342 @@
+"""Image archives: docker-archive and OCI layout, from a folder, a tar, a compressed tar or a pipe; and plain root file systems.
+
+What arrives is complete and checked, or nothing arrives. Sources: OCI image-spec (image-layout.md, image-index.md,
+manifest.md, descriptor.md); docker save's manifest.json. Only this room may import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.images import configuration, sources, streams, tars
+from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
+from reconciler.engine.images.layers import LayerSource
+from reconciler.kits import references
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import printable, quote
+from reconciler.kits.units import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reconciler.engine.images.catalog import Images
+    from reconciler.engine.images.layers import Workshop
+    from reconciler.engine.images.sources import Source
+
+_MOST_LAYERS = 500  # as many as overlayfs stacks
+_MOST_IMAGES = 1000
+_DEEPEST_INDEX = 4
+
+_INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+
+# uname's machine in the words of images (Go's GOARCH); what such a machine runs besides.
+_ARCHITECTURES = {
+    "x86_64": ("amd64", "386"),
+    "aarch64": ("arm64", "arm"),
+    "armv7l": ("arm",),
+    "armv6l": ("arm",),
+    "i686": ("386",),
+    "ppc64le": ("ppc64le",),
+    "riscv64": ("riscv64",),
+    "s390x": ("s390x",),
+    "loongarch64": ("loong64",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image in an archive, before its layers are read: the configuration's bytes and what brings the layers."""
+
+    what: str
+    config: bytes
+    layers: tuple[LayerSource, ...]
+    tags: tuple[str, ...]
+
+
+def load(images: Images, workshop: Workshop, path: str) -> tuple[str, ...]:
+    """Load all images of an archive; returns their familiar names, or the id of one that has no name.
+
+    Raises `ReconcilerError`: "not-found" (no such file), "bad-image" (what is wrong with it), "platform", "disk-full".
+    """
+    origin = "load -" if path == "-" else f"load {os.path.abspath(path)}"
+    with workshop.opened() as work, sources.opened(path, work) as source:
+        loaded: list[str] = []
+        for found in _found_in(source, "standard input" if path == "-" else printable(path)):
+            parsed = configuration.parse(found.config, f"{found.what}: configuration")
+            if _rank(*parsed.platform) is None:
+                raise _wrong_platform(found.what, [parsed.platform])
+            image_id = _store(images, work, found, parsed, origin)
+            loaded += [references.parse(tag).familiar for tag in found.tags] or [image_id]
+    return tuple(loaded)
+
+
+def import_root(images: Images, workshop: Workshop, path: str, reference: str) -> str:
+    """Make an image of a plain root file system in a tar (plain or compressed, "-" for a pipe); returns its id.
+
+    Its configuration is empty: a container of it names its command.
+    """
+    tag = references.parse(reference).canonical
+    origin = "import -" if path == "-" else f"import {os.path.abspath(path)}"
+    what = "standard input" if path == "-" else printable(path)
+    with workshop.opened() as work, contextlib.ExitStack() as stack:
+        span = sources.plain_file(path, work, stack)
+        if not tars.has_end(span):
+            raise bad_image(what, "not a whole tar archive: the zeros at its end are missing")
+        diff_id = streams.digest(span)
+        system, architectures = _machine()
+        document = {
+            "architecture": architectures[0],
+            "os": system,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        }
+        data = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+        found = Found(what, data, (LayerSource(span, what),), (tag,))
+        return _store(images, work, found, configuration.parse(data, what), origin)
+
+
+def _store(images: Images, work: Workshop, found: Found, parsed: configuration.Configuration, origin: str) -> str:
+    if len(parsed.diff_ids) != len(found.layers):
+        raise bad_image(
+            found.what,
+            f"the configuration speaks of {len(parsed.diff_ids)} layers, the manifest of {len(found.layers)}",
+        )
+    layers = work.place(found.layers, parsed.diff_ids)
+    image_id = "sha256:" + hashlib.sha256(found.config).hexdigest()
+    image = parsed.image(image_id, tuple(layer.short for layer in layers), sum(layer.size for layer in layers))
+    images.add(
+        image,
+        found.config,
+        layers=[(layer.key, layer.short, layer.size) for layer in layers],
+        tags=found.tags,
+        origin=origin,
+    )
+    work.progress(f"{found.what}: {len(layers)} layers, {human_size(image.size)}")
+    return image_id
+
+
+def _found_in(source: Source, what: str) -> list[Found]:
+    """All images of an archive. `docker save` writes both forms; the index says more, when it has names."""
+    index, manifest = source.find("index.json"), source.find("manifest.json")
+    if index is None and manifest is None:
+        raise bad_image(
+            what,
+            "not an image archive: it has neither index.json (OCI layout) nor manifest.json (docker-archive)",
+            "a plain root file system is imported with: reconciler import FILE NAME",
+        )
+    if index is not None:
+        found = _Layout(source, what).images(index.read(MOST_BYTES, f"{what}: index.json"))
+        if manifest is None or any(image.tags for image in found):
+            return found
+    assert manifest is not None
+    return _docker_archive(source, manifest.read(MOST_BYTES, f"{what}: manifest.json"), what)
+
+
+# docker-archive
+
+
+def _docker_archive(source: Source, data: bytes, what: str) -> list[Found]:
+    place = f"{what}: manifest.json"
+    entries = configuration.read_any_json(data, place)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise bad_image(place, "not a list of images")
+    if not entries or len(entries) > _MOST_IMAGES:
+        raise bad_image(place, f"speaks of {len(entries)} images")
+    return [_docker_image(source, entry, what, place) for entry in entries]
+
+
+def _docker_image(source: Source, entry: dict[str, Any], what: str, place: str) -> Found:
+    config_name = entry.get("Config")
+    names = entry.get("Layers")
+    tags = entry.get("RepoTags") or []
+    if not isinstance(config_name, str) or not isinstance(names, list) or not _strings(names) or not _strings(tags):
+        raise bad_image(place, "Config, Layers or RepoTags is not what it should be")
+    label = f"{what}: {printable(tags[0])}" if tags else what
+    config = _need(source, config_name, place, "configuration").read(MOST_BYTES, f"{label}: configuration")
+    # The name is the digest, in every form of this archive.
+    expected = re.search(r"(?:^|/)([0-9a-f]{64})(?:\.json)?$", config_name)
+    got = hashlib.sha256(config).hexdigest()
+    if expected and expected[1] != got:
+        raise bad_image(
+            f"{label}: configuration", f"the digest does not match: expected sha256:{expected[1]}, got sha256:{got}"
+        )
+    _check_count(label, names)
+    layers = tuple(
+        LayerSource(_need(source, name, place, f"layer {number}"), f"{label}: layer {number} of {len(names)}")
+        for number, name in enumerate(names, 1)
+    )
+    return Found(label, config, layers, _canonical(tags, place))
+
+
+def _need(source: Source, name: str, place: str, role: str) -> streams.Span:
+    found = source.find(name)
+    if found is None:
+        raise bad_image(place, f"names {role} {quote(name[:200])}, which is not in the archive")
+    return found
+
+
+# OCI layout
+
+
+class _Layout:
+    """An OCI image layout: blobs by digest, an index that leads to manifests."""
+
+    def __init__(self, source: Source, what: str) -> None:
+        self._source = source
+        self._what = what
+
+    def images(self, index: bytes) -> list[Found]:
+        """One image for each name, for this machine's platform; images without a name each for itself."""
+        place = f"{self._what}: index.json"
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for descriptor in self._manifests(index, place):
+            name = _name(descriptor)
+            # Without a name, several platforms are one image, and manifests without a platform one each.
+            groups.setdefault(name or ("" if descriptor.get("platform") else f" {len(groups)}"), []).append(descriptor)
+        if not groups or len(groups) > _MOST_IMAGES:
+            raise bad_image(place, f"speaks of {len(groups)} images")
+        return [self._image(name.strip() if not name.startswith(" ") else "", group) for name, group in groups.items()]
+
+    def _image(self, name: str, descriptors: list[dict[str, Any]]) -> Found:
+        label = f"{self._what}: {printable(name)}" if name else self._what
+        manifest = configuration.read_json(self._manifest(descriptors, label, 0), f"{label}: manifest")
+        layers = manifest.get("layers")
+        config = manifest.get("config")
+        if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+            raise bad_image(f"{label}: manifest", "layers is not a list of descriptors")
+        if not isinstance(config, dict):
+            raise bad_image(f"{label}: manifest", "config is not a descriptor")
+        _check_count(label, layers)
+        found = []
+        for number, layer in enumerate(layers, 1):
+            what = f"{label}: layer {number} of {len(layers)}"
+            found.append(LayerSource(self._blob(layer, what), what, layer["digest"]))
+        data = self._document(config, f"{label}: configuration")
+        return Found(label, data, tuple(found), _canonical([name] if name else [], f"{self._what}: index.json"))
+
+    def _manifest(self, descriptors: Sequence[dict[str, Any]], label: str, depth: int) -> bytes:
+        """The manifest for this platform among `descriptors`, through nested indexes."""
+        if depth > _DEEPEST_INDEX:
+            raise bad_image(label, "its indexes are nested too deep")
+        descriptor = _for_this_machine(descriptors, label)
+        data = self._document(descriptor, f"{label}: manifest")
+        document = configuration.read_json(data, f"{label}: manifest")
+        if descriptor.get("mediaType") in _INDEX_TYPES or "manifests" in document:
+            return self._manifest(self._manifests(data, f"{label}: index"), label, depth + 1)
+        return data
+
+    def _manifests(self, index: bytes, place: str) -> list[dict[str, Any]]:
+        found = configuration.read_json(index, place).get("manifests")
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise bad_image(place, "manifests is not a list of descriptors")
+        return [item for item in found if not _is_attestation(item)]
+
+    def _document(self, descriptor: dict[str, Any], what: str) -> bytes:
+        data = self._blob(descriptor, what).read(MOST_BYTES, what)
+        got = "sha256:" + hashlib.sha256(data).hexdigest()
+        if got != descriptor["digest"]:
+            raise bad_image(what, f"the digest does not match: expected {descriptor['digest']}, got {got}")
+        return data
+
+    def _blob(self, descriptor: dict[str, Any], what: str) -> streams.Span:
+        """A blob of the size that its descriptor says; its content is not checked here."""
+        digest, size = descriptor.get("digest"), descriptor.get("size")
+        if not is_digest(digest):
+            raise bad_image(what, f"{quote(str(digest)[:80])} is no sha256 digest")
+        assert isinstance(digest, str)
+        span = self._source.find("blobs/sha256/" + digest.removeprefix("sha256:"))
+        if span is None:
+            raise bad_image(what, f"blob {digest} is not in the archive")
+        if span.size != size:
+            raise bad_image(what, f"the size does not match: expected {size} bytes, got {span.size} ({digest})")
+        return span
+
+
+def _is_attestation(descriptor: dict[str, Any]) -> bool:
+    return _annotations(descriptor).get("vnd.docker.reference.type") == "attestation-manifest"
+
+
+def _annotations(descriptor: dict[str, Any]) -> dict[str, Any]:
+    found = descriptor.get("annotations")
+    return found if isinstance(found, dict) else {}
+
+
+def _name(descriptor: dict[str, Any]) -> str:
+    """The image's name by annotation, "" for none. `ref.name` alone is often just a tag, which names nothing."""
+    annotations = _annotations(descriptor)
+    full = annotations.get("io.containerd.image.name")
+    if isinstance(full, str) and full:
+        return full
+    name = annotations.get("org.opencontainers.image.ref.name")
+    if not isinstance(name, str) or "@" in name:
+        return ""
+    only_a_tag = not re.search(r"[/:]", name) and (name == "latest" or re.match(r"v?[0-9]", name))
+    return "" if only_a_tag else name
+
+
+def _for_this_machine(descriptors: Sequence[dict[str, Any]], label: str) -> dict[str, Any]:
+    """The descriptor that fits best; one without a platform fits anything (its configuration is looked at later)."""
+    if not descriptors:
+        raise bad_image(label, "an index without manifests")
+    there: list[tuple[str, str]] = []
+    best: tuple[int, dict[str, Any]] | None = None
+    for descriptor in descriptors:
+        platform = descriptor.get("platform")
+        if not isinstance(platform, dict):
+            platform = {"os": "linux", "architecture": ""}
+        there.append((str(platform.get("os", "")), str(platform.get("architecture", ""))))
+        rank = _rank(*there[-1])
+        if rank is not None and (best is None or rank < best[0]):
+            best = (rank, descriptor)
+    if best is None:
+        raise _wrong_platform(label, there)
+    return best[1]
+
+
+def _rank(system: str, architecture: str) -> int | None:
+    """How well a platform fits this machine, 0 best; an unknown architecture fits least, None is for another machine."""
+    ours, architectures = _machine()
+    if system != ours or (architecture and architecture not in architectures):
+        return None
+    return architectures.index(architecture) if architecture else len(architectures)
+
+
+def _wrong_platform(label: str, there: Iterable[tuple[str, str]]) -> ReconcilerError:
+    system, architectures = _machine()
+    shown = ", ".join(sorted({printable(f"{os_name}/{architecture}") for os_name, architecture in there}))
+    return ReconcilerError(
+        f"{label}: the image is for {shown}, not for this machine's {system}/{architectures[0]}", code="platform"
+    )
+
+
+def _machine() -> tuple[str, tuple[str, ...]]:
+    machine = os.uname().machine
+    return "linux", _ARCHITECTURES.get(machine, (machine,))
+
+
+def _strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _check_count(label: str, layers: Sequence[object]) -> None:
+    if len(layers) > _MOST_LAYERS:
+        raise bad_image(label, f"{len(layers)} layers; overlayfs stacks {_MOST_LAYERS} at most")
+
+
+def _canonical(names: Iterable[str], place: str) -> tuple[str, ...]:
+    tags = []
+    for name in names:
+        try:
+            tags.append(references.parse(name).canonical)
+        except ReconcilerError as error:
+            raise bad_image(place, error.message, error.hint) from None
+    return tuple(dict.fromkeys(tags))

@@ -1,0 +1,254 @@
+"""The images that are here: names, configurations, layers. Looked up at every start, so nothing is parsed or hashed here.
+
+Not for reading archives (`archives`) or unpacking (`layers`), which it loads when they are asked for. The engine may
+import it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.images.configuration import decode
+from reconciler.engine.kernel import files
+from reconciler.kits import references
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import nearest, printable
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+    from reconciler.engine.images.layers import Workshop
+    from reconciler.engine.images.streams import Limits
+    from reconciler.engine.paths import Paths
+    from reconciler.engine.records import ImageConfig
+    from reconciler.engine.store import Store
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+_SHORT_ID = 12
+
+
+def _silent(_text: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image under one of its names; `reference` is canonical, "" for an image without a name.
+
+    `created_at` is when it came here, seconds since the epoch; `origin` says from where.
+    """
+
+    reference: str
+    image: ImageConfig
+    origin: str
+    created_at: float
+
+
+class Images:
+    """The catalog of one root. Safe to use from several threads and processes."""
+
+    def __init__(self, store: Store, paths: Paths, limits: Limits | None = None) -> None:
+        self._store = store
+        self._paths = paths
+        self._limits = limits
+
+    def find(self, reference: str) -> ImageConfig | None:
+        """The image of that name, id or unique id prefix, None if there is none.
+
+        Raises `ReconcilerError` for a bad name (code "bad-reference") and an ambiguous prefix ("ambiguous").
+        """
+        with self._store.read() as connection:
+            return _find(connection, reference)
+
+    def resolve(self, reference: str) -> ImageConfig:
+        """As `find`, but an image that is not here is an error with code "not-found"."""
+        with self._store.read() as connection:
+            return self._resolve(connection, reference)
+
+    def list(self) -> tuple[ListedImage, ...]:
+        """All images, one entry a name, newest first."""
+        with self._store.read() as connection:
+            rows = connection.execute(
+                "SELECT reference, config, origin, created FROM images LEFT JOIN tags ON tags.image = images.id "
+                "ORDER BY created DESC, reference, id"
+            ).fetchall()
+        return tuple(
+            ListedImage(row["reference"] or "", decode(row["config"]), row["origin"], row["created"]) for row in rows
+        )
+
+    def names(self, image_id: str) -> tuple[str, ...]:
+        """The canonical names of an image."""
+        with self._store.read() as connection:
+            return _names(connection, image_id)
+
+    def origin(self, image_id: str) -> str:
+        """Where an image came from, "" if it is not here."""
+        with self._store.read() as connection:
+            row = connection.execute("SELECT origin FROM images WHERE id = ?", (image_id,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def configuration(self, image_id: str) -> bytes:
+        """The configuration as it came, byte for byte."""
+        with open(self._content(image_id), "rb") as file:
+            return file.read()
+
+    def lower_dirs(self, image: ImageConfig) -> tuple[str, ...]:
+        """The layers' folders as overlayfs wants them, highest first; names inside `Paths.layers`."""
+        return image.layers[::-1]
+
+    def load(self, path: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
+        """Load a docker-archive or OCI layout; see `archives.load`."""
+        from reconciler.engine.images import archives  # noqa: PLC0415 - tarfile and friends only when needed
+
+        return archives.load(self, self._workshop(progress), path)
+
+    def import_root(self, path: str, reference: str, progress: Callable[[str], None] = _silent) -> str:
+        """Make an image of a root file system in a tar file; see `archives.import_root`."""
+        from reconciler.engine.images import archives  # noqa: PLC0415
+
+        return archives.import_root(self, self._workshop(progress), path, reference)
+
+    def add(
+        self,
+        image: ImageConfig,
+        configuration: bytes,
+        *,
+        layers: Iterable[tuple[str, str, int]] = (),
+        tags: Iterable[str] = (),
+        origin: str = "",
+    ) -> None:
+        """Record an image whose layers are unpacked and on the disk, in one transaction.
+
+        `layers` are the new ones: (key, short name, bytes). A tag (canonical) that another image had moves; that
+        image stays without it. The caller holds the workshop's lock, so that nobody removes the layers meanwhile.
+        """
+        files.make_folders(self._paths.content)
+        files.replace_file(self._content(image.id), configuration)
+        now = time.time()
+        with self._store.write() as connection:
+            connection.executemany("INSERT OR IGNORE INTO layers VALUES (?, ?, ?)", layers)
+            connection.execute(
+                "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
+                (image.id, json.dumps(asdict(image)), origin, now),
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO tags VALUES (?, ?)", [(reference, image.id) for reference in tags]
+            )
+
+    def tag(self, image_id: str, reference: str) -> None:
+        """Give an image another name (canonical), taking it from the image that had it."""
+        with self._store.write() as connection:
+            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (reference, image_id))
+
+    def remove(self, reference: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
+        """Take a name away, and with its last name the image and the layers that nobody else has.
+
+        By id all names go. Returns lines as `docker rmi` prints them. Refused (code "in-use") while a container has
+        the image that would go.
+        """
+        with self._workshop(progress).opened() as work:
+            with self._store.write() as connection:
+                lines = self._remove_rows(connection, reference)
+            work.sweep()
+        return lines
+
+    def _remove_rows(self, connection: sqlite3.Connection, reference: str) -> tuple[str, ...]:
+        image = self._resolve(connection, reference)
+        names = _names(connection, image.id)
+        wanted = _canonical(reference)
+        going = (wanted,) if wanted in names else names
+        last = len(going) == len(names)
+        if last:
+            self._refuse_if_used(connection, image.id, reference)
+        connection.executemany("DELETE FROM tags WHERE reference = ?", [(name,) for name in going])
+        lines = [f"Untagged: {references.parse(name).familiar}" for name in going]
+        if last:
+            connection.execute("DELETE FROM images WHERE id = ?", (image.id,))
+            kept: set[str] = set()
+            for row in connection.execute("SELECT config FROM images"):
+                kept.update(decode(row["config"]).layers)
+            gone = [(short,) for short in image.layers if short not in kept]
+            connection.executemany("DELETE FROM layers WHERE short = ?", gone)
+            lines.append(f"Deleted: {image.id}")
+        return tuple(lines)
+
+    def _refuse_if_used(self, connection: sqlite3.Connection, image_id: str, reference: str) -> None:
+        users = [row["name"] for row in connection.execute("SELECT name FROM containers WHERE image = ?", (image_id,))]
+        if users:
+            shown = ", ".join(sorted(users)[:5]) + (" and others" if len(users) > 5 else "")
+            raise ReconcilerError(
+                f"image {printable(reference)} is in use by {shown}",
+                code="in-use",
+                hint="remove the containers first, running or not",
+            )
+
+    def _resolve(self, connection: sqlite3.Connection, reference: str) -> ImageConfig:
+        image = _find(connection, reference)
+        if image is not None:
+            return image
+        known = [
+            references.parse(row["reference"]).familiar for row in connection.execute("SELECT reference FROM tags")
+        ]
+        meant = nearest(reference, known)
+        raise ReconcilerError(
+            f"no such image: {printable(reference)}",
+            code="not-found",
+            hint=f"did you mean {meant}?" if meant else "load it with: reconciler load ARCHIVE",
+        )
+
+    def _content(self, digest: str) -> str:
+        return os.path.join(self._paths.content, digest.removeprefix("sha256:"))
+
+    def _workshop(self, progress: Callable[[str], None]) -> Workshop:
+        from reconciler.engine.images.layers import Workshop  # noqa: PLC0415
+        from reconciler.engine.images.streams import Limits  # noqa: PLC0415
+
+        return Workshop(self._store, self._paths, self._limits or Limits(), progress)
+
+
+def _canonical(reference: str) -> str:
+    try:
+        return references.parse(reference).canonical
+    except ReconcilerError:
+        return ""
+
+
+def _names(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+    rows = connection.execute("SELECT reference FROM tags WHERE image = ? ORDER BY reference", (image_id,))
+    return tuple(row["reference"] for row in rows)
+
+
+def _find(connection: sqlite3.Connection, reference: str) -> ImageConfig | None:
+    """By name first: an image named `cafe` is found although `cafe` may start an id."""
+    is_id = _ID.fullmatch(reference)
+    try:
+        parsed = references.parse(reference)
+    except ReconcilerError:
+        if not is_id:
+            raise
+    else:
+        row = connection.execute(
+            "SELECT config FROM images JOIN tags ON tags.image = images.id WHERE reference = ?", (parsed.canonical,)
+        ).fetchone()
+        if row:
+            return decode(row["config"])
+    if not is_id:
+        return None
+    prefix = "sha256:" + is_id[1]
+    # A range over the primary key: ids are hexadecimal, and "g" comes after "f".
+    rows = connection.execute(
+        "SELECT config FROM images WHERE id >= ? AND id < ? LIMIT 2", (prefix, prefix + "g")
+    ).fetchall()
+    if len(rows) > 1:
+        raise ReconcilerError(
+            f"{printable(reference)} is the beginning of several images' ids",
+            code="ambiguous",
+            hint=f"give more digits ({_SHORT_ID} usually do), or a name",
+        )
+    return decode(rows[0]["config"]) if rows else None

@@ -1,0 +1,376 @@
+"""A layer's tar becomes a folder: the form that overlayfs wants, contained whatever the names and links say.
+
+Every member is applied below one folder by `kernel.rooted`; content goes from file to file inside the kernel.
+A later member wins over an earlier one of the same name. Source: OCI image-spec, layer.md; overlayfs.rst (whiteouts).
+Only this room may import it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tarfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.images import tars
+from reconciler.engine.images.configuration import bad_image
+from reconciler.engine.kernel import copying, files, rooted
+from reconciler.kits.text import quote
+from reconciler.kits.units import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.engine.images.streams import Limits, Span
+    from reconciler.engine.kernel.rooted import Rooted
+
+_WHITEOUT = b".wh."
+_META = b".wh..wh."
+_OPAQUE = b".wh..wh..opq"
+_XATTR = "SCHILY.xattr."
+
+_SPECIAL = {tarfile.FIFOTYPE: stat.S_IFIFO, tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK}
+_MOST_ID = 2**32 - 2
+
+# What an archive's names, links and numbers cause, as against a disk that is full or fails.
+_CONTENT_FAULTS = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EINVAL, errno.EPERM, errno.EOVERFLOW, errno.EFBIG, errno.EILSEQ, errno.EMLINK, errno.ERANGE, errno.E2BIG,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out: bytes of all files, and the folders that the tar does not name but needed.
+
+    Such a folder hides the one of a lower layer, so it must look like it: see `layers`.
+    """
+
+    size: int
+    unnamed: tuple[str, ...]
+
+
+def unpack(span: Span, root: Rooted, limits: Limits, what: str) -> Unpacked:
+    """Apply a plain tar to an empty folder. On an error the folder is left half-made: it is the caller's to remove.
+
+    Raises `ReconcilerError` with code "bad-image" that names `what`; OSError where the disk fails.
+    """
+    worker = _Unpacker(span, root, limits, what)
+    try:
+        for member in tars.members(span, what, limits.entries):
+            worker.apply(member)
+        return worker.finish()
+    finally:
+        worker.close()
+
+
+class _Unpacker:
+    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str) -> None:
+        self._span = span
+        self._root = root
+        self._limits = limits
+        self._what = what
+        self._size = 0
+        self._times: dict[bytes, int] = {}
+        self._unnamed: dict[bytes, None] = {}
+        # Members mostly come folder by folder: the last parent stays open.
+        self._parent: bytes | None = None
+        self._parent_fd = -1
+
+    def close(self) -> None:
+        self._forget_parent()
+
+    def apply(self, member: tarfile.TarInfo) -> None:
+        """One member: a whiteout, or an entry with content and attributes."""
+        path = self._clean(member.name)
+        if not path:
+            self._apply_root(member)
+            return
+        folder, _, name = path.rpartition(b"/")
+        marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT)]
+        if any(part.startswith(_META) and part != _OPAQUE for part in marks):
+            return  # bookkeeping of aufs
+        try:
+            if not marks:
+                self._add(member, path, folder, name)
+            elif marks == [name]:
+                self._white_out(folder, name)
+            else:
+                raise bad_image(self._what, f"{quote(member.name[:200])} lies below a whiteout")
+        except OSError as error:
+            if error.errno not in _CONTENT_FAULTS:
+                raise
+            raise bad_image(
+                self._what, f"{quote(member.name[:200])} can't be unpacked: {os.strerror(error.errno or 0)}"
+            ) from error
+
+    def finish(self) -> Unpacked:
+        """Folders get their times when nothing in them changes any more."""
+        self._forget_parent()
+        for path, modified in self._times.items():
+            try:
+                fd = self._root.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue  # something else took its place later in the archive
+            try:
+                rooted.utime_fd(fd, modified, modified)
+            finally:
+                os.close(fd)
+        return Unpacked(self._size, tuple(os.fsdecode(path) for path in self._unnamed))
+
+    def _apply_root(self, member: tarfile.TarInfo) -> None:
+        if not member.isdir():
+            raise bad_image(self._what, f"{quote(member.name[:200])} would replace the root folder")
+        fd = self._root.open(b".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._set_attributes(fd, member)
+        finally:
+            os.close(fd)
+        self._times[b"."] = tars.modified(member)
+
+    def _add(self, member: tarfile.TarInfo, path: bytes, folder: bytes, name: bytes) -> None:
+        parent = self._open_parent(folder)
+        if member.isdir():
+            self._add_folder(member, path, parent, name)
+        elif member.isreg():
+            self._add_file(member, parent, name)
+        elif member.islnk():
+            self._add_link(member, parent, name)
+        elif member.issym():
+            target = self._encoded(member.linkname)
+            self._replacing(parent, name, lambda: rooted.symlink_at(target, parent, name))
+            self._set_attributes_at(parent, name, member)
+        elif member.type in _SPECIAL:
+            kind = _SPECIAL[member.type] | 0o600
+            device = os.makedev(member.devmajor, member.devminor) if member.type != tarfile.FIFOTYPE else 0
+            self._replacing(parent, name, lambda: rooted.mknod_at(parent, name, kind, device))
+            self._set_attributes_at(parent, name, member)
+        else:
+            raise bad_image(self._what, f"{quote(member.name[:200])} is of a type ({member.type!r}) that no layer has")
+
+    def _add_folder(self, member: tarfile.TarInfo, path: bytes, parent: int, name: bytes) -> None:
+        try:
+            rooted.mkdir_at(parent, name, 0o700)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                self._remove(parent, name)
+                rooted.mkdir_at(parent, name, 0o700)
+                if _is_whiteout(found):
+                    self._make_opaque(parent, name)
+        fd = _open_folder(parent, name)
+        try:
+            self._set_attributes(fd, member)
+        finally:
+            os.close(fd)
+        self._times[path] = tars.modified(member)
+        self._unnamed.pop(path, None)
+
+    def _add_file(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        pieces = tars.pieces(member)
+        self._size += sum(size for _, size in pieces)
+        if self._size > self._limits.bytes:
+            raise bad_image(self._what, f"unpacks to more than {human_size(self._limits.bytes)}")
+        fd: int = self._replacing(parent, name, lambda: rooted.create_at(parent, name))
+        try:
+            source = self._span.offset + member.offset_data
+            for offset, size in pieces:
+                if member.sparse is not None:
+                    os.lseek(fd, offset, os.SEEK_SET)
+                copying.send_all(fd, self._span.fd, source, size)
+                source += size
+            if member.sparse is not None:
+                rooted.truncate_fd(fd, member.size)
+            self._set_attributes(fd, member)
+            modified = tars.modified(member)
+            rooted.utime_fd(fd, modified, modified)
+        except EOFError:
+            raise bad_image(self._what, "the file was cut while it was read") from None
+        finally:
+            os.close(fd)
+
+    def _add_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        target = self._clean(member.linkname, escapes=False)
+        folder, _, other = target.rpartition(b"/")
+        try:
+            if not other:
+                raise FileNotFoundError
+            source = self._root.open(folder, os.O_PATH | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._dangling(member) from None
+        try:
+            try:
+                facts = os.stat(other, dir_fd=source, follow_symlinks=False)
+            except FileNotFoundError:
+                raise self._dangling(member) from None
+            if stat.S_ISDIR(facts.st_mode):
+                raise bad_image(self._what, f"{quote(member.name[:200])} is a hard link to a folder")
+            existing = _stat_at(parent, name)
+            if existing and os.path.samestat(existing, facts):
+                return
+            self._replacing(parent, name, lambda: rooted.link_at(source, other, parent, name))
+        finally:
+            os.close(source)
+
+    def _white_out(self, folder: bytes, name: bytes) -> None:
+        parent = self._open_parent(folder)
+        if name == _OPAQUE:
+            rooted.setxattr_at(parent, b".", "trusted.overlay.opaque", b"y")
+            return
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in (b"", b".", b".."):
+            raise bad_image(self._what, f"{quote(os.fsdecode(name))} hides nothing that has a name")
+        try:
+            rooted.mknod_at(parent, hidden, stat.S_IFCHR, 0)
+        except FileExistsError:
+            # It hides what lower layers have, not what this one brings: only a folder would be merged with theirs.
+            found = os.stat(hidden, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                self._make_opaque(parent, hidden)
+
+    def _replacing(self, parent: int, name: bytes, make: Callable[[], Any]) -> Any:
+        """Call `make`; where something of that name is, remove it and call it again."""
+        try:
+            return make()
+        except FileExistsError:
+            self._remove(parent, name)
+            return make()
+
+    def _remove(self, parent: int, name: bytes) -> None:
+        self._parent = None  # a name led here through what goes now, perhaps
+        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISDIR(facts.st_mode):
+            files.remove_tree(os.fsdecode(b"/proc/self/fd/%d/%s" % (parent, name)))
+        else:
+            rooted.unlink_at(parent, name)
+
+    def _make_opaque(self, parent: int, name: bytes) -> None:
+        rooted.setxattr_at(parent, name, "trusted.overlay.opaque", b"y")
+
+    def _open_parent(self, folder: bytes) -> int:
+        if self._parent == folder:
+            return self._parent_fd
+        self._forget_parent()
+        try:
+            fd = self._root.open(folder, os.O_PATH | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            fd = self._make_parent(folder)
+        self._parent, self._parent_fd = folder, fd
+        return fd
+
+    def _forget_parent(self) -> None:
+        self._parent = None
+        if self._parent_fd >= 0:
+            os.close(self._parent_fd)
+            self._parent_fd = -1
+
+    def _make_parent(self, folder: bytes) -> int:
+        """Folders that the tar does not name (or not yet); one that it has whited out comes back empty."""
+        parts = folder.split(b"/")
+        for count in range(1, len(parts) + 1):
+            path = b"/".join(parts[:count])
+            try:
+                os.close(self._root.open(path, os.O_PATH | os.O_DIRECTORY))
+                continue
+            except FileNotFoundError:
+                pass
+            except NotADirectoryError:
+                with self._root.parent(path) as (above, name):
+                    if not _is_whiteout(os.stat(name, dir_fd=above, follow_symlinks=False)):
+                        raise
+                    rooted.unlink_at(above, name)
+                    rooted.make_folder_at(above, name, 0o755, 0, 0)
+                    self._make_opaque(above, name)
+                    continue
+            made = os.fsencode(self._root.makedirs(path)).strip(b"/").split(b"/")
+            for depth in range(1, len(made) + 1):
+                unnamed = b"/".join(made[:depth])
+                if unnamed not in self._times:
+                    self._unnamed[unnamed] = None
+        return self._root.open(folder, os.O_PATH | os.O_DIRECTORY)
+
+    def _set_attributes(self, fd: int, member: tarfile.TarInfo) -> None:
+        # In this order: chown takes set-user-id bits and capabilities away.
+        files.chown(fd, *self._owner(member))
+        files.chmod(fd, member.mode & 0o7777)
+        for key, value in self._xattrs(member):
+            _ignoring_unsupported(rooted.setxattr_fd, fd, key, value)
+
+    def _set_attributes_at(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
+        rooted.chown_at(parent, name, *self._owner(member))
+        if not member.issym():
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                rooted.chmod_fd(fd, member.mode & 0o7777)
+            finally:
+                os.close(fd)
+        for key, value in self._xattrs(member):
+            if not key.startswith("user."):  # the kernel has those for files and folders only
+                _ignoring_unsupported(rooted.setxattr_at, parent, name, key, value)
+        modified = tars.modified(member)
+        rooted.utime_at(parent, name, modified, modified)
+
+    def _owner(self, member: tarfile.TarInfo) -> tuple[int, int]:
+        if not (0 <= member.uid <= _MOST_ID and 0 <= member.gid <= _MOST_ID):
+            raise bad_image(self._what, f"{quote(member.name[:200])} has an impossible owner {member.uid}:{member.gid}")
+        return member.uid, member.gid
+
+    def _xattrs(self, member: tarfile.TarInfo) -> list[tuple[str, bytes]]:
+        return [
+            (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+            for key, value in member.pax_headers.items()
+            if key.startswith(_XATTR) and not key.removeprefix(_XATTR).startswith(copying.UNCOPIED_XATTRS)
+        ]
+
+    def _clean(self, name: str, *, escapes: bool = True) -> bytes:
+        """A member's name as a path inside, b"" for the folder itself. Names are bytes, whatever the locale is."""
+        path = self._encoded(name)
+        parts: list[bytes] = []
+        for part in path.split(b"/"):
+            if part == b"..":
+                if not parts and not escapes:
+                    raise bad_image(self._what, f"a hard link leads outside: {quote(name[:200])}")
+                parts = parts[:-1]
+            elif part not in (b"", b"."):
+                parts.append(part)
+        if len(parts) > self._limits.depth:
+            raise bad_image(self._what, f"{quote(name[:200])} lies more than {self._limits.depth} folders deep")
+        return b"/".join(parts)
+
+    def _encoded(self, name: str) -> bytes:
+        path = name.encode("utf-8", "surrogateescape")
+        if b"\0" in path:
+            raise bad_image(self._what, f"{quote(name[:200])} holds a NUL byte")
+        return path
+
+    def _dangling(self, member: tarfile.TarInfo) -> Exception:
+        return bad_image(
+            self._what,
+            f"{quote(member.name[:200])} is a hard link to {quote(member.linkname[:200])}, which is not in it",
+        )
+
+
+def _is_whiteout(facts: os.stat_result) -> bool:
+    return stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0
+
+
+def _stat_at(folder: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _open_folder(parent: int, name: bytes) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+
+
+def _ignoring_unsupported(call: Callable[..., None], *arguments: object) -> None:
+    """For attributes that this file system does not have; losing one of those is what tar does, too."""
+    try:
+        call(*arguments)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
