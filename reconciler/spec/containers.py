@@ -1,0 +1,381 @@
+"""One container of a spec, from a tree of the right shape to `model.desired.Container`.
+
+It judges each container by itself; what holds between containers is checked in checks.py. A value that is wrong is
+reported and takes its default, so that everything else is looked at as well. For the spec room only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.references import parse as parse_reference
+from reconciler.kits.text import quote
+from reconciler.model import desired
+from reconciler.spec import env_files, mounts, ports, values
+from reconciler.spec.findings import BadValueError, did_you_mean
+from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from reconciler.sources.tree import Tree
+    from reconciler.spec.findings import Findings
+    from reconciler.spec.variables import Variables
+
+    Path = desired.Path
+
+T = TypeVar("T")
+
+_MOUNT_TYPES = ("volume", "bind", "tmpfs", "cluster", "npipe", "image")
+_LOCAL_LOGGING = desired.Logging(20 << 20, 5)
+"""What Docker's `local` driver keeps when nothing is said."""
+_SHORTEST_PROBE = 0.001
+
+
+class Reader:
+    """Reads the containers of one spec. `nodes` collects where each value stands, by path."""
+
+    def __init__(self, tree: Tree, variables: Variables, findings: Findings) -> None:
+        self._tree = tree
+        self._variables = variables
+        self._findings = findings
+        self._env_files: dict[str, dict[str, env_files.Assignment]] = {}
+        self.nodes: dict[Path, Node] = {}
+
+    def container(self, key: str, at: Node, node: Mapping) -> desired.Container:
+        """The container under `key`, whose own scalar is `at`."""
+        path: Path = ("containers", key)
+        self.nodes[path] = at
+        self.attempt(at, values.name, key, "a container")
+        read = _Fields(self, path, node)
+        return desired.Container(
+            key=key,
+            name=read.text("container_name", lambda text: values.name(text, "a container"), key),
+            image=read.text("image", _image, ""),
+            command=read.words("command"),
+            entrypoint=read.words("entrypoint"),
+            environment=self._environment(path, node),
+            labels=self.labels(path, node),
+            links=tuple(read.items("links", lambda text: [_link(text)])),
+            depends_on=self._depends_on(path, node),
+            volumes=self._volumes(path, node),
+            volumes_from=tuple(read.items("volumes_from", lambda text: [mounts.volumes_from(text)])),
+            ports=tuple(read.items("ports", ports.parse, self._long_port)),
+            expose=tuple(dict.fromkeys(read.items("expose", ports.expose))),
+            restart=read.text("restart", values.restart, desired.Restart()),
+            healthcheck=self._healthcheck(path, node),
+            logging=self._logging(path, node),
+            user=read.text("user", values.user, ""),
+            working_dir=read.text("working_dir", _working_dir, ""),
+            hostname=read.text("hostname", lambda text: values.host_name(text, "hostname"), ""),
+            stop_signal=read.text("stop_signal", values.stop_signal, ""),
+            stop_grace_period=read.text("stop_grace_period", values.duration, 10.0),
+            pull_policy=read.text("pull_policy", values.pull_policy, "missing"),
+        )
+
+    def attempt(self, at: Node, function: Callable[..., T], *arguments: Any) -> T | None:
+        """What the function makes of its arguments; None, and a finding at `at`, when they are wrong."""
+        if isinstance(at, Scalar) and at.failed:
+            return None
+        try:
+            return function(*arguments)
+        except (BadValueError, ReconcilerError) as error:
+            self._findings.add(error.message, at, hint=error.hint)
+            return None
+
+    def mark(self, path: Path, parent: Mapping, key: str) -> None:
+        """Remember where the value of `key` stands: a scalar itself, a collection by its key."""
+        at, value = parent.entries[key]
+        self.nodes[path] = value if isinstance(value, Scalar) and value.text else at
+
+    def pairs(self, path: Path, node: Node) -> Iterator[tuple[str, str | None, Node]]:
+        """Name, value and place of a map's entries or a list's NAME=value; None for one without a value."""
+        if isinstance(node, Mapping):
+            for name, (at, value) in node.entries.items():
+                if isinstance(value, Scalar) and not value.failed:
+                    self.nodes[(*path, name)] = at if value.is_null else value
+                    yield name, None if value.is_null else value.text, at
+        elif isinstance(node, Sequence):
+            for item in node.items:
+                if isinstance(item, Scalar) and not item.failed:
+                    name, sign, text = item.text.partition("=")
+                    self.nodes[(*path, name)] = item
+                    yield name, text if sign else None, item
+
+    def labels(self, path: Path, node: Mapping) -> dict[str, str]:
+        """The labels of a container or volume; one without a value is empty."""
+        at = node.get("labels")
+        if at is None:
+            return {}
+        self.mark((*path, "labels"), node, "labels")
+        out = {}
+        for name, value, place in self.pairs((*path, "labels"), at):
+            if not name:
+                self._findings.add("a label has no name", place, hint="write NAME=value")
+            out[name] = value or ""
+        return out
+
+    def _environment(self, path: Path, node: Mapping) -> dict[str, str]:
+        path = (*path, "environment")
+        out: dict[str, str] = {}
+        for file, place in self._env_file_names(node):
+            for name, variable in self._env_file(file, place).items():
+                self.nodes[(*path, name)] = variable
+                out[name] = variable.text
+        at = node.get("environment")
+        if at is None:
+            return out
+        self.mark(path, node, "environment")
+        for name, value, place in self.pairs(path, at):
+            self.attempt(place, values.variable_name, name)
+            if value is None:
+                value = self._variables.get(name)  # noqa: PLW2901 - as in Compose: taken from outside, or left out
+            if value is None:
+                out.pop(name, None)
+                del self.nodes[(*path, name)]
+            else:
+                out[name] = value
+        return out
+
+    def _env_file_names(self, node: Mapping) -> Iterator[tuple[str, Scalar]]:
+        """The paths of the env files that are there or must be."""
+        at = node.get("env_file")
+        items = at.items if isinstance(at, Sequence) else [at]
+        for item in items:
+            required = True
+            place = item
+            if isinstance(item, Mapping):
+                place = item.get("path")
+                flag = item.get("required")
+                required = not (isinstance(flag, Scalar) and flag.value is False)
+            if not isinstance(place, Scalar) or place.failed:
+                continue
+            if required or self._tree.exists(place.text):
+                yield place.text, place
+
+    def _env_file(self, path: str, place: Scalar) -> dict[str, env_files.Assignment]:
+        if path not in self._env_files:
+            self._env_files[path] = {}
+            data = self.attempt(place, self._tree.read, path)
+            if data is not None:
+                self._env_files[path] = read_env_file(self._tree, path, data, self._variables, self._findings)
+        return self._env_files[path]
+
+    def _depends_on(self, path: Path, node: Mapping) -> tuple[desired.Dependency, ...]:
+        at = node.get("depends_on")
+        if at is None:
+            return ()
+        path = (*path, "depends_on")
+        self.mark(path, node, "depends_on")
+        out: dict[str, desired.Dependency] = {}
+        if isinstance(at, Mapping):
+            for name, (place, value) in at.entries.items():
+                condition = value.get("condition") if isinstance(value, Mapping) else None
+                word = condition.text if isinstance(condition, Scalar) else "service_started"
+                self.nodes[(*path, len(out))] = place
+                out[name] = desired.Dependency(name, word)
+        elif isinstance(at, Sequence):
+            for item in at.items:
+                if isinstance(item, Scalar) and not item.failed and item.text not in out:
+                    self.nodes[(*path, len(out))] = item
+                    out[item.text] = desired.Dependency(item.text)
+        return tuple(out.values())
+
+    def _volumes(self, path: Path, node: Mapping) -> tuple[desired.Mount, ...]:
+        def home() -> str | None:
+            return self._variables.get("HOME")
+
+        def short(text: str) -> list[desired.Mount]:
+            return [mounts.parse(text, self._tree.base, home)]
+
+        def long(item: Mapping) -> list[desired.Mount]:
+            return [_long_mount(item, self._tree.base, home)]
+
+        return tuple(_Fields(self, path, node).items("volumes", short, long))
+
+    def _long_port(self, item: Mapping) -> list[desired.Port]:
+        target, published = _text(item, "target"), _text(item, "published")
+        return ports.make(target, published, _text(item, "host_ip"), _text(item, "protocol") or "tcp")
+
+    def _healthcheck(self, path: Path, node: Mapping) -> desired.Healthcheck | None:
+        at = node.get("healthcheck")
+        if not isinstance(at, Mapping):
+            return None
+        path = (*path, "healthcheck")
+        self.mark(path, node, "healthcheck")
+        read = _Fields(self, path, at)
+        disable = at.get("disable")
+        test = read.node("test", _health_test, ())
+        if isinstance(disable, Scalar) and disable.value is True:
+            test = ("NONE",)
+        return desired.Healthcheck(
+            test=test,
+            interval=read.text("interval", _probe_time, None),
+            timeout=read.text("timeout", _probe_time, None),
+            start_period=read.text("start_period", _probe_time, None),
+            start_interval=read.text("start_interval", _probe_time, None),
+            retries=read.text("retries", lambda text: values.count(text) or None, None),
+        )
+
+    def _logging(self, path: Path, node: Mapping) -> desired.Logging:
+        at = node.get("logging")
+        if not isinstance(at, Mapping):
+            return desired.Logging()
+        path = (*path, "logging")
+        self.mark(path, node, "logging")
+        preset = _Fields(self, path, at).text("driver", _log_driver, desired.Logging())
+        options = at.get("options")
+        if not isinstance(options, Mapping):
+            return preset
+        read = _Fields(self, (*path, "options"), options)
+        max_size = read.text("max-size", lambda text: 0 if text == "-1" else values.size(text), preset.max_size)
+        max_file = read.text("max-file", lambda text: values.count(text, 1), preset.max_file)
+        return desired.Logging(max_size, max_file)
+
+
+class _Fields:
+    """The fields of one map, read one by one."""
+
+    def __init__(self, reader: Reader, path: Path, node: Mapping) -> None:
+        self._reader = reader
+        self._path = path
+        self._node = node
+
+    def node(self, key: str, function: Callable[[Node], T], default: T) -> T:
+        """What `function` makes of the value, `default` when the key is not there or its value is wrong."""
+        at = self._node.get(key)
+        if at is None:
+            return default
+        self._reader.mark((*self._path, key), self._node, key)
+        value = self._reader.attempt(at, function, at)
+        return default if value is None else value
+
+    def text(self, key: str, function: Callable[[str], T], default: T) -> T:
+        """The same for a scalar's source text."""
+        return self.node(key, lambda at: function(at.text if isinstance(at, Scalar) else ""), default)
+
+    def words(self, key: str) -> tuple[str, ...] | None:
+        """A command: a string that is split, or a list; None when it is not set or null."""
+        at = self._node.get(key)
+        if isinstance(at, Scalar) and at.is_null:
+            return None
+        return self.node(key, _words, None)
+
+    def items(
+        self, key: str, short: Callable[[str], list[T]], long: Callable[[Mapping], list[T]] | None = None
+    ) -> list[T]:
+        """What the items of a list mean: `short` reads text, `long` a map; one item may mean several values."""
+        out: list[T] = []
+        at = self._node.get(key)
+        if not isinstance(at, Sequence):
+            return out
+        self._reader.mark((*self._path, key), self._node, key)
+        for item in at.items:
+            if isinstance(item, Scalar):
+                found = self._reader.attempt(item, short, item.text)
+            elif isinstance(item, Mapping) and long and not _has_failed(item):
+                found = self._reader.attempt(item, long, item)
+            else:
+                continue
+            for value in found or ():
+                self._reader.nodes[(*self._path, key, len(out))] = item
+                out.append(value)
+        return out
+
+
+def read_env_file(
+    tree: Tree, path: str, data: bytes, variables: Variables, findings: Findings
+) -> dict[str, env_files.Assignment]:
+    """The variables of a file that has been read from the tree."""
+    from reconciler.spec.loader import decode  # noqa: PLC0415 - the loader has been imported by who came here
+
+    try:
+        source = decode(tree.display(path), data)
+    except ReconcilerError as error:
+        findings.take(error)
+        return {}
+    return env_files.parse(source, variables, findings)
+
+
+def _has_failed(item: Mapping) -> bool:
+    return any(isinstance(value, Scalar) and value.failed for _, value in item.items())
+
+
+def _text(item: Mapping, key: str) -> str:
+    value = item.get(key)
+    return value.text if isinstance(value, Scalar) else ""
+
+
+def _image(text: str) -> str:
+    parse_reference(text)
+    return text
+
+
+def _words(node: Node) -> tuple[str, ...]:
+    if isinstance(node, Sequence):
+        return tuple(item.text for item in node.items if isinstance(item, Scalar))
+    return values.words(node.text) if isinstance(node, Scalar) else ()
+
+
+def _working_dir(text: str) -> str:
+    if not text.startswith("/"):
+        raise BadValueError(f"the working directory {quote(text)} is not absolute", f"/{text}")
+    return text
+
+
+def _link(text: str) -> desired.Link:
+    container, colon, alias = text.partition(":")
+    if not container:
+        raise BadValueError(f"the link {quote(text)} names no container", "write name or name:alias")
+    if colon and not alias:
+        raise BadValueError(f"the link {quote(text)} has no alias after the colon", "write name or name:alias")
+    return desired.Link(container, values.host_name(alias or container, "alias"))
+
+
+def _long_mount(item: Mapping, base: str, home: Callable[[], str | None]) -> desired.Mount:
+    kind, source, where = _text(item, "type"), _text(item, "source"), _text(item, "target")
+    if kind not in _MOUNT_TYPES:
+        raise BadValueError(f"unknown mount type {quote(kind)}{did_you_mean(kind, _MOUNT_TYPES)}", "volume or bind")
+    if kind not in ("volume", "bind"):
+        raise BadValueError(f"mounts of type {kind} are not supported yet", "volume or bind")
+    flag, options = item.get("read_only"), item.get("volume")
+    read_only = isinstance(flag, Scalar) and flag.value is True
+    nocopy_flag = options.get("nocopy") if isinstance(options, Mapping) else None
+    nocopy = isinstance(nocopy_flag, Scalar) and nocopy_flag.value is True
+    if kind == "volume" and not source:
+        return desired.Mount("anonymous", "", mounts.target(where), read_only, nocopy)
+    return mounts.make(source, where, base, home, read_only=read_only, nocopy=nocopy, kind=kind)
+
+
+def _health_test(node: Node) -> tuple[str, ...]:
+    if isinstance(node, Scalar):
+        if not node.text:
+            raise BadValueError("the health test is empty", "write a shell command, or disable: true")
+        return ("CMD-SHELL", node.text)
+    words = _words(node)
+    first = words[0] if words else ""
+    if first not in ("CMD", "CMD-SHELL", "NONE"):
+        hint = f"write [CMD, {', '.join(words[:3])}]" if words else "or leave it out"
+        raise BadValueError("a health test in a list begins with CMD, CMD-SHELL or NONE", hint)
+    wanted = {"CMD": len(words) > 1, "CMD-SHELL": len(words) == 2, "NONE": len(words) == 1}[first]
+    if not wanted:
+        rule = {"CMD": "a command", "CMD-SHELL": "one string, the shell command", "NONE": "nothing"}[first]
+        raise BadValueError(f"in a health test, after {first} comes {rule}")
+    return words
+
+
+def _probe_time(text: str) -> float | None:
+    """A probe's time; 0 means the image's or the default one, as in Docker."""
+    seconds = values.duration(text)
+    if 0 < seconds < _SHORTEST_PROBE:
+        raise BadValueError(f"{quote(text)} is shorter than a millisecond")
+    return seconds or None
+
+
+def _log_driver(text: str) -> desired.Logging:
+    drivers = {"json-file": desired.Logging(), "local": _LOCAL_LOGGING}
+    if text not in drivers:
+        message = f"the logging driver {quote(text)} is not supported{did_you_mean(text, drivers)}"
+        raise BadValueError(message, "json-file or local")
+    return drivers[text]

@@ -1,0 +1,275 @@
+"""Checking a tree's shape against the models, and saying what is wrong with it: one message a mistake.
+
+The check is pydantic-core's, with the schema that generate.py wrote; pydantic itself is not imported. What has a wrong
+shape is cut out of the tree, so that the rest can be read and reported on too. For the spec room only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import SchemaValidator, ValidationError
+
+from reconciler.kits.text import listed, quote
+from reconciler.spec.compiled import SCHEMA
+from reconciler.spec.findings import did_you_mean
+from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence, kind_of
+
+if TYPE_CHECKING:
+    from reconciler.spec.findings import Findings
+
+Path = tuple[str | int, ...]
+
+COMPOSE_CONTAINER_KEYS = frozenset(
+    """annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent configs cpu_count cpu_percent
+    cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec deploy develop
+    device_cgroup_rules devices dns dns_opt dns_search domainname extends external_links extra_hosts gpus group_add
+    init ipc isolation label_file mac_address mem_limit mem_reservation mem_swappiness memswap_limit models network_mode
+    networks oom_kill_disable oom_score_adj pid pids_limit platform post_start pre_stop privileged profiles provider
+    pull_refresh_after read_only runtime scale secrets security_opt shm_size stdin_open storage_opt sysctls tmpfs tty
+    ulimits use_api_socket userns_mode uts volume_driver""".split()
+)
+_COMPOSE_KEYS: dict[str, frozenset[str]] = {
+    "container": COMPOSE_CONTAINER_KEYS,
+    "top": frozenset({"configs", "include", "models", "networks", "secrets"}),
+    "volume": frozenset({"driver", "driver_opts"}),
+    "ports": frozenset({"app_protocol", "mode", "name"}),
+    "volumes": frozenset({"bind", "cluster", "consistency", "image", "tmpfs"}),
+    "volumes.volume": frozenset({"labels", "subpath"}),
+    "depends_on": frozenset({"required", "restart"}),
+    "env_file": frozenset({"format"}),
+}
+"""Keys that Compose has and we do not have yet, by the place they belong to."""
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a map",
+    "list_type": "a list",
+    "string_type": "a string",
+}
+_FREE = {"containers", "depends_on", "environment", "labels", "volumes"}
+"""Keys whose maps have names of the user's as keys: there, `x-` is nothing special."""
+
+
+def check(root: Mapping, findings: Findings) -> set[Path]:
+    """Report what has a wrong shape, and cut it out of the tree; the paths of what was wrong.
+
+    Afterwards each value that is still there has the type that the models give it; a container or volume that is no
+    map at all has become an empty one, and a required key may be missing.
+    """
+    if "services" in root.entries and "apiVersion" not in root.entries:
+        message = "this is a Compose file, which cannot be read yet"
+        hint = "begin with 'apiVersion: reconciler/v1' and 'kind: Stack', and call the services 'containers'"
+        findings.add(message, root.key("services"), hint=hint)
+        findings.fail()
+    try:
+        SchemaValidator(SCHEMA, {"strict": True}).validate_python(_plain(root))
+    except ValidationError as error:
+        faults = _settle([(item["loc"], item) for item in error.errors(include_url=False, include_input=False)])
+        for fault in faults:
+            _report(fault, root, findings)
+        for path, _, _ in faults:
+            _cut(path, root)
+        return {path for path, _, _ in faults}
+    return set()
+
+
+def _plain(node: Node, *, free: bool = False) -> Any:
+    """A node as plain values, without `x-*` where those are free."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence):
+        return [_plain(item) for item in node.items]
+    assert isinstance(node, Mapping)
+    return {
+        key: _plain(value, free=key in _FREE)
+        for key, (_, value) in node.entries.items()
+        if free or not key.startswith("x-")
+    }
+
+
+_Fault = tuple[Path, str, list[str]]
+"""A place, pydantic-core's word for what is wrong ("choice" for a union), and what was expected there."""
+
+
+def _settle(faults: list[tuple[Path, Any]]) -> list[_Fault]:
+    """One fault a mistake: of a union's choices, only the one that the user meant is reported.
+
+    That is the choice whose faults lie deeper than the union itself; if there is none, the union as a whole is.
+    """
+    out: list[_Fault] = []
+    unions: dict[Path, dict[str, list[tuple[Path, Any]]]] = {}
+    for loc, error in faults:
+        at = next((i for i, part in enumerate(loc) if isinstance(part, str) and part.startswith("\0")), None)
+        if at is None:
+            expected = error.get("ctx", {}).get("expected") or _EXPECTED.get(error["type"], "something else")
+            out.append((loc, error["type"], [expected]))
+        else:
+            union = unions.setdefault(loc[:at], {})
+            union.setdefault(str(loc[at])[1:], []).append((loc[:at] + loc[at + 1 :], error))
+    for path, choices in unions.items():
+        meant = [inner for inner in choices.values() if all(len(loc) > len(path) for loc, _ in inner)]
+        if meant:
+            out += _settle(meant[0])
+        else:
+            out.append((path, "choice", list(choices)))
+    return out
+
+
+def _report(fault: _Fault, root: Mapping, findings: Findings) -> None:
+    path, kind, expected = fault
+    at = _node(path, root)
+    place, inside = describe(path), describe(path[:-1])
+    name = str(path[-1])
+    if kind == "missing":
+        _report_missing(path, root, findings)
+    elif kind == "extra_forbidden":
+        _report_unknown(path, root, findings)
+    elif path == ("containers",) and kind_of(at) == "nothing":
+        findings.add("there are no containers", _key(path, root), hint="a stack has at least one")
+    elif kind == "literal_error" and isinstance(at, Scalar):
+        hint = f"write {name}: reconciler/v1" if name == "apiVersion" else ""
+        findings.add(
+            f"unknown {name} {quote(at.text)}{inside and ' of ' + inside}: expected {expected[0]}", at, hint=hint
+        )
+    else:
+        hint = ""
+        if isinstance(at, Scalar) and at.plain and "a string" in expected and not at.is_null:
+            hint = f'put it into quotes: "{at.text}"' if at.text.isprintable() else ""
+        elif isinstance(at, Mapping) and len(at.entries) == 1 and isinstance(path[-1], int):
+            only = next(iter(at.entries))
+            hint = f"is this meant as text? Then write it without a space after {quote(only + ':')}, or in quotes"
+        elif kind_of(at) == "nothing":
+            hint = "give it a value, or leave the key out"
+        got = kind_of(at)
+        findings.add(f"{place}: expected {listed(expected, 'or')}, got {got}", _shown(at, path, root), hint=hint)
+
+
+def _shown(at: Node | None, path: Path, root: Mapping) -> Node:
+    """Where to point: at the value, or at its key when there is no value to see."""
+    return at if at is not None and not (isinstance(at, Scalar) and not at.text) else _key(path, root)
+
+
+def _report_missing(path: Path, root: Mapping, findings: Findings) -> None:
+    name = str(path[-1])
+    if path == ("containers",):
+        findings.add("there are no containers", root, hint="a stack has at least one, under 'containers:'")
+    elif len(path) == 3 and name == "image":
+        findings.add(f"container {path[1]} has no image", _key(path[:-1], root), hint="add a line 'image: NAME:TAG'")
+    else:
+        where = describe(path[:-1]) or "the spec"
+        hint = {"apiVersion": "begin with 'apiVersion: reconciler/v1'", "kind": "add 'kind: Stack'"}.get(name, "")
+        findings.add(f"{where} has no {quote(name)}", _node(path[:-1], root) or root, hint=hint)
+
+
+def _report_unknown(path: Path, root: Mapping, findings: Findings) -> None:
+    name, inside = str(path[-1]), describe(path[:-1])
+    where = f" in {inside}" if inside else ""
+    at = _key(path, root)
+    if name in _COMPOSE_KEYS.get(_area(path), ()):
+        findings.add(f"{quote(name)}{where} is a Compose key that is not supported yet", at, hint="leave it out")
+    elif path == ("services",):
+        findings.add("'services' is Compose's word", at, hint="call it 'containers'")
+    elif path == ("version",):
+        findings.add("'version' is Compose's and means nothing here", at, hint="leave it out")
+    else:
+        parent = root if len(path) == 1 else _node(path[:-1], root)
+        known = _keys_at(path[:-1], parent)
+        hint = f"known here: {', '.join(sorted(known))}" if len(known) < 8 else ""
+        message = f"unknown key {quote(name)}{where}{did_you_mean(name, known)}"
+        findings.add(message, at, hint=hint or "keys that begin with x- are free")
+
+
+def _area(path: Path) -> str:
+    """Which set of keys a path's last one belongs to."""
+    names = [part for part in path if isinstance(part, str)]
+    if len(path) == 1:
+        return "top"
+    if len(path) == 3:
+        return "container" if path[0] == "containers" else "volume"
+    return "volumes.volume" if names[-2] == "volume" else names[2]
+
+
+def _keys_at(path: Path, node: Node | None) -> list[str]:
+    """The keys that the models know at a path."""
+    schema: Any = SCHEMA
+    for part in path:
+        schema = _inside(schema, part)
+    found = _variants(schema)
+    kind = "typed-dict" if isinstance(node, Mapping) else ""
+    return next((list(each["fields"]) for each in found if each["type"] == kind), [])
+
+
+def _variants(schema: Any) -> list[Any]:
+    if schema["type"] == "union":
+        return [inner for choice, _ in schema["choices"] for inner in _variants(choice)]
+    return _variants(schema["schema"]) if schema["type"] == "nullable" else [schema]
+
+
+def _inside(schema: Any, part: str | int) -> Any:
+    for each in _variants(schema):
+        if each["type"] == "typed-dict" and part in each["fields"]:
+            return each["fields"][part]["schema"]
+        if each["type"] == "dict" and isinstance(part, str):
+            return each["values_schema"]
+        if each["type"] == "list" and isinstance(part, int):
+            return each["items_schema"]
+    raise KeyError(part)
+
+
+def describe(path: Path) -> str:
+    """A path in words: "environment of container web", "ports, item 2, of container web", "" for the top."""
+    owner = ""
+    rest = path
+    if len(path) >= 2 and path[0] in ("containers", "volumes"):
+        owner = f"{str(path[0])[:-1]} {path[1]}"
+        rest = path[2:]
+    words = ""
+    for part in rest:
+        if isinstance(part, int):
+            words += f", item {part + 1},"
+        else:
+            words += ("." if words and not words.endswith(",") else " " if words else "") + part
+    if not owner:
+        return words.rstrip(",")
+    return f"{words} of {owner}" if words else owner
+
+
+def _node(path: Path, root: Mapping) -> Node | None:
+    node: Node | None = root
+    for part in path:
+        if isinstance(node, Mapping):
+            node = node.get(str(part))
+        elif isinstance(node, Sequence) and isinstance(part, int):
+            node = node.items[part]
+    return node
+
+
+def _key(path: Path, root: Mapping) -> Node:
+    """The key of the value at `path`; for a list's item the item itself."""
+    parent = _node(path[:-1], root)
+    if isinstance(parent, Mapping) and str(path[-1]) in parent.entries:
+        return parent.key(str(path[-1]))
+    return _node(path, root) or root
+
+
+def _cut(path: Path, root: Mapping) -> None:
+    """Take away the value at `path`: a key of a map, an item of a container's list (it stays as a failed scalar)."""
+    at = next((i for i, part in enumerate(path) if isinstance(part, int)), None)
+    if at == 3 and isinstance(items := _node(path[:3], root), Sequence):
+        number = int(path[3])
+        item = items.items[number]
+        dead = Scalar(item.source, item.line, item.column, "", plain=True)
+        dead.failed = True
+        items.items[number] = dead
+        return
+    path = path[:at]
+    name = str(path[-1])
+    parent = _node(path[:-1], root)
+    if not isinstance(parent, Mapping) or name not in parent.entries:
+        return
+    key = parent.key(name)
+    if len(path) == 2:
+        parent.entries[name] = (key, Mapping(key.source, key.line, key.column))
+    else:
+        del parent.entries[name]

@@ -1,0 +1,64 @@
+"""What a YAML syntax error means, in a user's words: the parser's message, position and context put together.
+
+For the loader only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reconciler.spec.findings import finding
+from reconciler.spec.nodes import Node
+
+if TYPE_CHECKING:
+    from yaml.error import MarkedYAMLError
+
+    from reconciler.kits.errors import ReconcilerError
+    from reconciler.spec.nodes import Source
+
+_MEANINGS = (
+    (
+        "mapping values are not allowed",
+        "a second ': ' in one line, or a key that is indented too far",
+        "put a value that contains ': ' into quotes; keys of one map begin in one column",
+    ),
+    ("could not find expected ':'", "this line has no 'key: value'", "is there a colon missing, and a space after it?"),
+    ("did not find expected key", "a key was expected here", "keys of one map begin in one column; check the indentation and quotes"),
+    ("did not find expected '-' indicator", "a list item was expected here", "items of one list begin with '- ' in one column"),
+    ("block sequence entries are not allowed", "a list cannot begin here", "put it into the next line, below its key"),
+    ("did not find expected alphabetic or numeric", "a name was expected here", "put a value that begins with * or & into quotes"),
+    ("found unknown escape character", "unknown escape in double quotes", "double the backslash, or use single quotes"),
+    ("found duplicate anchor", "an anchor of this name is there already", ""),
+    ("found undefined tag handle", "tags are not allowed", ""),
+    ("did not find URI escaped octet", "tags are not allowed", ""),
+)  # fmt: skip
+
+
+def explain(error: MarkedYAMLError, source: Source) -> ReconcilerError:
+    """The parser's error as one of ours, at the place that the user must look at."""
+    problem, context = error.problem or "", error.context or ""
+    at = _node(error.problem_mark or error.context_mark, source)
+    opened = _node(error.context_mark, source) if error.context_mark else at
+    line = source.line(at.line)
+    if "\t" in line[: len(line) - len(line.lstrip())] and "scan" in context + problem:
+        at = Node(source, at.line, line.index("\t") + 1)
+        return finding("a tab indents this line", at, hint="YAML allows only spaces for indentation")
+    if "flow sequence" in context or "flow mapping" in context:
+        bracket, closing = ("[", "]") if "sequence" in context else ("{", "}")
+        hint = f"a comma or {closing!r} was expected before line {at.line}, column {at.column}"
+        return finding(f"the bracket {bracket!r} is not closed", opened, hint=hint)
+    if "quoted scalar" in context and "end of stream" in problem:
+        return finding("the quote is not closed", opened)
+    if "cannot start any token" in problem:
+        character = line[at.column - 1 : at.column]
+        hint = "put the value into quotes"
+        return finding(f"a value cannot begin with {character!r}", at, hint=hint)
+    for words, message, hint in _MEANINGS:
+        if words in problem:
+            at = opened if "simple key" in context else at
+            return finding(message, at, hint=hint)
+    return finding(f"not YAML: {problem}" + (f" ({context})" if context else ""), at)
+
+
+def _node(mark: Any, source: Source) -> Node:
+    return Node(source, mark.line + 1, mark.column + 1) if mark else Node(source, 1, 1)
