@@ -52,11 +52,20 @@ class ReconcilerError(Exception):
         place = f"{self.position}: " if self.position else ""
         lines = [place + self.message]
         if self.excerpt and self.position:
-            text = self.excerpt.expandtabs(1)
-            lines += ["    " + text, "    " + " " * (self.position.column - 1) + "^"]
+            text, caret = _window(self.excerpt.expandtabs(1), self.position.column - 1)
+            lines += ["    " + text, "    " + " " * caret + "^"]
         if self.hint:
             lines.append("  hint: " + self.hint)
         return "\n".join(lines)
+
+
+def _window(line: str, at: int, width: int = 100) -> tuple[str, int]:
+    """The part of a long line around a column, and where the column is in it."""
+    if len(line) <= width + 20:
+        return line, min(at, len(line))
+    start = max(0, min(at - width // 2, len(line) - width))
+    left, right = ("..." if start else ""), ("..." if start + width < len(line) else "")
+    return left + line[start : start + width] + right, at - start + len(left)
 
 
 class Problems(ReconcilerError):  # noqa: N818 - the plural reads as what it is

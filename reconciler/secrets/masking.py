@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 MASK = "****"
 
@@ -41,7 +42,7 @@ def looks_secret(name: str) -> bool:
         return False
     if words[-1] == "PWD" and len(words) > 1 and words[-2] != "OLD":
         return True
-    pairs = zip(words, words[1:], strict=False)
+    pairs = pairwise(words)
     return (
         any(word.endswith(_ENDINGS) or word in _WORDS for word in words)
         or any(second in ("KEY", "KEYS") and first in _KEYS for first, second in pairs)

@@ -6,6 +6,7 @@ It reads finished containers and reports where each value stands. For the spec r
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from reconciler.kits.text import listed, quote
@@ -84,12 +85,12 @@ class Checks:
             except CycleError as error:
                 ring = list(reversed(error.args[1]))
                 self._report_cycle(ring, graph)
-                for one, other in zip(ring, ring[1:], strict=False):
+                for one, other in pairwise(ring):
                     del graph[one][other]
 
     def _report_cycle(self, ring: list[str], graph: dict[str, dict[str, tuple[str, Path]]]) -> None:
         edges = []
-        for one, other in zip(ring, ring[1:], strict=False):
+        for one, other in pairwise(ring):
             field, path = graph[one][other]
             edges.append((self._at(*path), f"{one} {_VERBS[field]} {other}"))
         first = min(range(len(edges)), key=lambda i: edges[i][0].position)
@@ -160,22 +161,20 @@ class Checks:
     def _fixed_port(self, port: Port, key: str, at: Node, others: list[tuple[Port, str, Node]]) -> None:
         for other, owner, place in others:
             if overlap(port.host_ip, other.host_ip):
-                who = (
-                    f"container {key} publishes it twice"
-                    if owner == key
-                    else f"the containers {owner} and {key} both publish it"
+                message = (
+                    f"host port {port.host_port}/{port.protocol} is published twice: {_both(other, owner, port, key)}"
                 )
-                message = f"the host port {_host(port, other)} cannot be shared: {who}"
                 self._findings.add(message, at, hint=_also(place))
                 break
         others.append((port, key, at))
 
 
-def _host(port: Port, other: Port) -> str:
-    """A host port, with the addresses where they say more."""
-    text = f"{port.host_port}/{port.protocol}"
-    addresses = {port.host_ip or "every address", other.host_ip or "every address"}
-    return text if addresses == {"every address"} else f"{text} of {listed(sorted(addresses))}"
+def _both(one: Port, owner: str, other: Port, key: str) -> str:
+    """Who publishes a host port, with the addresses where they say more."""
+    if not one.host_ip and not other.host_ip:
+        return f"by container {key}" if owner == key else f"by the containers {owner} and {key}"
+    first, second = (port.host_ip or "every address" for port in (one, other))
+    return f"by container {owner} on {first} and {'again' if owner == key else 'by container ' + key} on {second}"
 
 
 def _also(first: Node) -> str:

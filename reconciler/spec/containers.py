@@ -142,9 +142,9 @@ class Reader:
         """The paths of the env files that are there or must be."""
         at = node.get("env_file")
         items = at.items if isinstance(at, Sequence) else [at]
+        place: Node | None
         for item in items:
-            required = True
-            place = item
+            required, place = True, item
             if isinstance(item, Mapping):
                 place = item.get("path")
                 flag = item.get("required")
@@ -159,7 +159,7 @@ class Reader:
             self._env_files[path] = {}
             data = self.attempt(place, self._tree.read, path)
             if data is not None:
-                self._env_files[path] = read_env_file(self._tree, path, data, self._variables, self._findings)
+                self._env_files[path] = env_files.read(self._tree, path, data, self._variables, self._findings)
         return self._env_files[path]
 
     def _depends_on(self, path: Path, node: Mapping) -> tuple[desired.Dependency, ...]:
@@ -206,7 +206,8 @@ class Reader:
         self.mark(path, node, "healthcheck")
         read = _Fields(self, path, at)
         disable = at.get("disable")
-        test = read.node("test", _health_test, ())
+        nothing: tuple[str, ...] = ()
+        test = read.node("test", _health_test, nothing)
         if isinstance(disable, Scalar) and disable.value is True:
             test = ("NONE",)
         return desired.Healthcheck(
@@ -282,20 +283,6 @@ class _Fields:
                 self._reader.nodes[(*self._path, key, len(out))] = item
                 out.append(value)
         return out
-
-
-def read_env_file(
-    tree: Tree, path: str, data: bytes, variables: Variables, findings: Findings
-) -> dict[str, env_files.Assignment]:
-    """The variables of a file that has been read from the tree."""
-    from reconciler.spec.loader import decode  # noqa: PLC0415 - the loader has been imported by who came here
-
-    try:
-        source = decode(tree.display(path), data)
-    except ReconcilerError as error:
-        findings.take(error)
-        return {}
-    return env_files.parse(source, variables, findings)
 
 
 def _has_failed(item: Mapping) -> bool:

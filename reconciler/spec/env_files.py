@@ -1,7 +1,7 @@
-"""Files of variables: `env_file` of a container and `.env` beside a spec. For the spec room only.
+r"""Files of variables: `env_file` of a container and `.env` beside a spec. For the spec room only.
 
 The format is Compose's: NAME=value a line, `export` before it is ignored, # begins a comment at the start of a line
-or after white space, single quotes keep everything as it is, double quotes know \\n and friends, both may span lines,
+or after white space, single quotes keep everything as it is, double quotes know \n and friends, both may span lines,
 and variables are replaced outside single quotes. `docker run --env-file` differs: it keeps quotes and dollars.
 """
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
+from reconciler.spec.loader import decode
 from reconciler.spec.nodes import Scalar
 from reconciler.spec.variables import VariableError, substitute
 
 if TYPE_CHECKING:
+    from reconciler.sources.tree import Tree
     from reconciler.spec.findings import Findings
     from reconciler.spec.nodes import Source
     from reconciler.spec.variables import Variables
@@ -33,6 +36,16 @@ class Assignment(Scalar):
     def __init__(self, source: Source, line: int, column: int, name: str, text: str) -> None:
         super().__init__(source, line, column, text, plain=False)
         self.name = name
+
+
+def read(tree: Tree, path: str, data: bytes, variables: Variables, findings: Findings) -> dict[str, Assignment]:
+    """The variables in the bytes of the file at `path` of `tree`."""
+    try:
+        source = decode(tree.display(path), data)
+    except ReconcilerError as error:
+        findings.take(error)
+        return {}
+    return parse(source, variables, findings)
 
 
 def parse(source: Source, variables: Variables, findings: Findings) -> dict[str, Assignment]:

@@ -71,7 +71,7 @@ def _literal(value: Any, level: int) -> str:
         rows = [f"{inside}{key!r}: {_literal(item, level + 1)},\n" for key, item in value.items()]
     else:
         rows = [f"{inside}{_literal(item, level + 1)},\n" for item in value]
-    first, last = {dict: "{}", list: "[]", tuple: "()"}[type(value)]
+    first, last = {dict: ("{", "}"), list: ("[", "]"), tuple: ("(", ")")}[type(value)]
     return f"{first}\n{''.join(rows)}{outside}{last}"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from yaml import SafeLoader, parse
+import yaml
 from yaml.error import MarkedYAMLError, YAMLError
 
 from reconciler.kits.text import quote
@@ -21,10 +21,8 @@ from reconciler.spec.syntax import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML was built without libyaml: slower, the same otherwise
-    _Loader = SafeLoader
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's parser; where PyYAML was built without it, the slower one in Python."""
 
 DEEPEST = 64
 """Levels of nesting. A spec needs seven; deeper code could exhaust the interpreter's stack later."""
@@ -71,7 +69,7 @@ def load(source: Source, findings: Findings) -> Mapping:
     Duplicate keys, tags and bad merges go to `findings`; what leaves no tree to go on with is raised.
     """
     try:
-        root = _Composer(source, findings).compose(parse(source.text, Loader=_Loader))
+        root = _Composer(source, findings).compose(yaml.parse(source.text, Loader=_LOADER))
     except MarkedYAMLError as error:
         raise explain(error, source) from None
     except YAMLError as error:
@@ -134,7 +132,8 @@ class _Composer:
     def _scalar(self, event: Any) -> Scalar:
         mark = event.start_mark
         plain = event.style is None or event.style == ""
-        node = Scalar(self._source, mark.line + 1, mark.column + 1, event.value, plain, event.end_mark.line + 1)
+        node = Scalar(self._source, mark.line + 1, mark.column + 1, event.value, plain=plain)
+        node.end_line = event.end_mark.line + 1
         if event.tag is not None:
             self._tagged(event.tag, node)
         if "\0" in node.text:

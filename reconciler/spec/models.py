@@ -6,10 +6,10 @@ service are spelled and shaped as in Compose. What a value may say beyond its ty
 it (ports, mounts, values). Only the generator and tests import this.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, with_config
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 FIRST = "0.1"
 """The release that a key came with, where nothing else is said."""

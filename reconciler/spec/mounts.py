@@ -114,7 +114,7 @@ def _clean(path: str) -> str:
 
 
 def volumes_from(text: str) -> VolumesFrom:
-    """ "name", "name:ro" or "name:rw"."""
+    """A container whose mounts to take: "name", "name:ro" or "name:rw"."""
     name, colon, option = text.partition(":")
     if name == "container" and colon and option not in ("ro", "rw"):
         message = f"{quote(text)} names a container outside of the stack, which is not supported yet"

@@ -60,7 +60,7 @@ class Scalar(Node):
 
     __slots__ = ("end_line", "failed", "plain", "text")
 
-    def __init__(self, source: Source, line: int, column: int, text: str, plain: bool, end_line: int = 0) -> None:
+    def __init__(self, source: Source, line: int, column: int, text: str, *, plain: bool, end_line: int = 0) -> None:
         super().__init__(source, line, column)
         self.text = text
         self.plain = plain

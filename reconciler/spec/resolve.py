@@ -13,9 +13,9 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 from reconciler.model.desired import Container, Stack, Volume
 from reconciler.sources.files import FileTree
-from reconciler.spec import loader, shape, values
+from reconciler.spec import env_files, loader, shape, values
 from reconciler.spec.checks import Checks
-from reconciler.spec.containers import Reader, read_env_file
+from reconciler.spec.containers import Reader
 from reconciler.spec.findings import Findings
 from reconciler.spec.inputs import Inputs, inputs_of
 from reconciler.spec.nodes import Mapping, Node, Scalar
@@ -63,7 +63,7 @@ def _dotenv(tree: Tree, variables: Variables, findings: Findings) -> dict[str, s
     except ReconcilerError as error:
         findings.take(error)
         return {}
-    return {name: at.text for name, at in read_env_file(tree, DOTENV, data, variables, findings).items()}
+    return {name: at.text for name, at in env_files.read(tree, DOTENV, data, variables, findings).items()}
 
 
 class _Assembly:

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 
-COMPOSE_CONTAINER_KEYS = frozenset(
-    """annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent configs cpu_count cpu_percent
-    cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset credential_spec deploy develop
-    device_cgroup_rules devices dns dns_opt dns_search domainname extends external_links extra_hosts gpus group_add
-    init ipc isolation label_file mac_address mem_limit mem_reservation mem_swappiness memswap_limit models network_mode
-    networks oom_kill_disable oom_score_adj pid pids_limit platform post_start pre_stop privileged profiles provider
-    pull_refresh_after read_only runtime scale secrets security_opt shm_size stdin_open storage_opt sysctls tmpfs tty
-    ulimits use_api_socket userns_mode uts volume_driver""".split()
-)
+# fmt: off
+COMPOSE_CONTAINER_KEYS = frozenset({
+    "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "configs",
+    "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpus",
+    "cpuset", "credential_spec", "deploy", "develop", "device_cgroup_rules", "devices", "dns", "dns_opt",
+    "dns_search", "domainname", "extends", "external_links", "extra_hosts", "gpus", "group_add", "init", "ipc",
+    "isolation", "label_file", "mac_address", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit",
+    "models", "network_mode", "networks", "oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform",
+    "post_start", "pre_stop", "privileged", "profiles", "provider", "pull_refresh_after", "read_only", "runtime",
+    "scale", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt", "sysctls", "tmpfs", "tty", "ulimits",
+    "use_api_socket", "userns_mode", "uts", "volume_driver",
+})
+# fmt: on
 _COMPOSE_KEYS: dict[str, frozenset[str]] = {
     "container": COMPOSE_CONTAINER_KEYS,
     "top": frozenset({"configs", "include", "models", "networks", "secrets"}),
@@ -176,8 +180,8 @@ def _report_unknown(path: Path, root: Mapping, findings: Findings) -> None:
         parent = root if len(path) == 1 else _node(path[:-1], root)
         known = _keys_at(path[:-1], parent)
         hint = f"known here: {', '.join(sorted(known))}" if len(known) < 8 else ""
-        message = f"unknown key {quote(name)}{where}{did_you_mean(name, known)}"
-        findings.add(message, at, hint=hint or "keys that begin with x- are free")
+        near = did_you_mean(name, known)
+        findings.add(f"unknown key {quote(name)}{where}{near}", at, hint="" if near else hint)
 
 
 def _area(path: Path) -> str:

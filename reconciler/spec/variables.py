@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reconciler.kits.text import quote
 from reconciler.spec.findings import nearest
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Mapping as MappingOf
-
     from typing import Protocol
 
     from reconciler.spec.findings import Findings
@@ -98,7 +96,8 @@ class _Expansion:
 
         With `skip` the text is only read over: what a default would say does not matter once its variable is set.
         """
-        text, out, size = self._text, [], 0
+        text, size = self._text, 0
+        out: list[str] = []
         while at < len(text):
             character = text[at]
             if character == end:
@@ -148,13 +147,13 @@ class _Expansion:
                 raise VariableError("'${' is not closed", at, "a variable is written ${NAME}; " + _DOLLAR_HINT)
             hint = "after a name may come :-default, -default, :?message, ?message, :+other, +other; " + _DOLLAR_HINT
             raise VariableError(f"'${{{name.group()}' is followed by something unknown", at, hint)
-        return self._operator(name.group(), operator, at, after + len(operator), depth, skip)
+        return self._operator(name.group(), operator, (at, after + len(operator)), depth, skip=skip)
 
-    def _operator(self, name: str, operator: str, at: int, after: int, depth: int, skip: bool) -> tuple[str, int]:
+    def _operator(self, name: str, operator: str, at: tuple[int, int], depth: int, *, skip: bool) -> tuple[str, int]:
         value = None if skip else self._variables.get(name)
         is_set = value is not None and (value != "" or operator[0] != ":")
         needed = is_set if operator[-1] == "+" else not is_set
-        word, end = self.until("}", after, depth + 1, skip=skip or not needed)
+        word, end = self.until("}", at[1], depth + 1, skip=skip or not needed)
         if skip:
             return "", end
         if operator[-1] == "+":
@@ -163,7 +162,7 @@ class _Expansion:
             return value or "", end
         if operator[-1] == "?":
             message = f"the variable {name} is required" + (f": {word}" if word else "")
-            raise VariableError(message, at, f"set {name} in the environment or in .env beside the spec")
+            raise VariableError(message, at[0], f"set {name} in the environment or in .env beside the spec")
         return word, end
 
     def _plain(self, name: str, at: int) -> str:

@@ -1,0 +1,112 @@
+"""A stack as JSON values and back, positions included: what the resolved-spec cache and saved plans hold.
+
+For machines that read what the same release wrote: `decode` trusts its input's shape and raises KeyError, TypeError or
+ValueError for anything else. Anyone above the model may import it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.kits.source import Position
+from reconciler.model import desired
+
+CODEC_VERSION = 1
+"""Raised when the form changes in a way that `decode` would misread."""
+
+_LISTS: dict[str, Any] = {
+    "links": desired.Link,
+    "depends_on": desired.Dependency,
+    "volumes": desired.Mount,
+    "volumes_from": desired.VolumesFrom,
+    "ports": desired.Port,
+}
+_OBJECTS: dict[str, Any] = {
+    "restart": desired.Restart,
+    "healthcheck": desired.Healthcheck,
+    "logging": desired.Logging,
+}
+_TUPLES = ("command", "entrypoint", "expose", "test")
+
+
+def encode(stack: desired.Stack) -> dict[str, Any]:
+    """The stack as JSON values. Fields that are at their default are written too: a cache is not a canonical form."""
+    return {
+        "version": CODEC_VERSION,
+        "name": stack.name,
+        "source": stack.source,
+        "origin": stack.origin,
+        "containers": [_flat(container) for container in stack.containers.values()],
+        "volumes": [_flat(volume) for volume in stack.volumes.values()],
+        "positions": _encode_positions(stack.positions),
+    }
+
+
+def decode(document: dict[str, Any]) -> desired.Stack:
+    """The inverse of `encode`."""
+    if document["version"] != CODEC_VERSION:
+        raise ValueError("written by another release")
+    containers = [_container(each) for each in document["containers"]]
+    volumes = [desired.Volume(**each) for each in document["volumes"]]
+    return desired.Stack(
+        name=document["name"],
+        source=document["source"],
+        origin=document["origin"],
+        containers={each.key: each for each in containers},
+        volumes={each.key: each for each in volumes},
+        positions=_decode_positions(document["positions"]),
+    )
+
+
+def encode_container(container: desired.Container) -> dict[str, Any]:
+    """One container as JSON values."""
+    return _flat(container)
+
+
+def decode_container(document: dict[str, Any]) -> desired.Container:
+    """The inverse of `encode_container`."""
+    return _container(document)
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    """A dataclass's fields by name; those inside as well."""
+    out = {}
+    for name in value.__slots__:
+        item = getattr(value, name)
+        if name in _LISTS:
+            item = [_flat(each) for each in item]
+        elif name in _OBJECTS and item is not None:
+            item = _flat(item)
+        elif name in _TUPLES and item is not None:
+            item = list(item)
+        out[name] = item
+    return out
+
+
+def _container(document: dict[str, Any]) -> desired.Container:
+    fields = dict(document)
+    for name, kind in _LISTS.items():
+        fields[name] = tuple([kind(**each) for each in fields[name]])
+    for name, kind in _OBJECTS.items():
+        if fields[name] is not None:
+            fields[name] = kind(**_with_tuples(fields[name]))
+    return desired.Container(**_with_tuples(fields))
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    lists = {name: tuple(fields[name]) for name in _TUPLES if isinstance(fields.get(name), list)}
+    return fields | lists
+
+
+def _encode_positions(positions: dict[desired.Path, Position]) -> dict[str, Any]:
+    files: dict[str, int] = {}
+    rows = [
+        [files.setdefault(position.file, len(files)), position.line, position.column, *path]
+        for path, position in positions.items()
+    ]
+    return {"files": list(files), "rows": rows}
+
+
+def _decode_positions(document: dict[str, Any]) -> dict[desired.Path, Position]:
+    files = document["files"]
+    return {tuple(path): Position(files[file], line, column) for file, line, column, *path in document["rows"]}
