@@ -82,6 +82,14 @@ CREATE TABLE containers (
     address       TEXT NOT NULL DEFAULT ''      -- inside the bridge's network, while a lease is held or wanted again
 ) WITHOUT ROWID;
 
+CREATE INDEX containers_owner ON containers (owner);
+
+CREATE TABLE links (            -- who must hear of a changed address
+    container TEXT NOT NULL,
+    target    TEXT NOT NULL,    -- a container's name
+    PRIMARY KEY (target, container)
+) WITHOUT ROWID;
+
 CREATE TABLE addresses (        -- given out: nobody else gets it
     address   TEXT PRIMARY KEY,
     container TEXT NOT NULL

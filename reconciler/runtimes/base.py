@@ -93,6 +93,9 @@ class Runtime(Protocol):
         so this is a few milliseconds for a server and no fixed wait for anybody.
         """
 
+    def tidy(self) -> None:
+        """Give back what only containers need (bridge, firewall table) once there are none; called after a pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerSummary:

@@ -31,7 +31,7 @@ _watcher: Watcher | None = None
 
 def watch(watcher: Watcher | None) -> Watcher | None:
     """Install `watcher` for all effects of this process (None: none); returns the one before."""
-    global _watcher  # noqa: PLW0603 - one seam a process is the point
+    global _watcher
     previous, _watcher = _watcher, watcher
     return previous
 

@@ -1,7 +1,7 @@
-"""nftables: batches for the `nft` program, and cheap questions to the kernel about tables and chains.
+"""nftables: rules by the `nft` program, elements of maps and questions by netlink messages of our own.
 
-Changes go through `nft -f -`, one process for all that waits (starting it costs more than the work it does); reads
-go over netlink (0.1 ms). libnftables is GPL and so not loaded into this process. Also the deletion of UDP flows from
+Rules change once in a table's life and deserve nft's language; elements change with each container, and a message
+(0.1 ms) spares a process. libnftables is GPL and so not loaded into this process. Also the deletion of UDP flows from
 connection tracking, which map changes do not reach. Sources: nft(8), linux/netfilter/{nf_tables,nfnetlink_conntrack}.h.
 """
 
@@ -10,23 +10,24 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.engine.kernel import netlink, processes
 from reconciler.engine.kernel.effects import effect
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 _NETFILTER = 12
 _NFT, _CONNTRACK = 10, 1
-_GETTABLE, _GETCHAIN = 1, 4
+_GETTABLE, _GETCHAIN, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 1, 4, 12, 13, 14
+_BATCH_BEGIN, _BATCH_END = 16, 17
 _CT_GET, _CT_DELETE = 1, 2
-_REQUEST, _ACK = 0x1, 0x4
+_REQUEST, _ACK, _CREATE, _NESTED = 0x1, 0x4, 0x400, 0x8000
 _IPV4 = 2
+_NLMSG_ERROR = 2
 
 
 class NftError(ReconcilerError):
@@ -40,16 +41,6 @@ class NftError(ReconcilerError):
             hint="nft list ruleset shows what is there; the kernel needs nf_tables, nft_nat, nft_masq and nft_fib_ipv4",
         )
         self.reason = reason
-
-    @property
-    def exists(self) -> bool:
-        """Something was to be added that is there with another value."""
-        return "File exists" in self.reason
-
-    @property
-    def missing(self) -> bool:
-        """Something was to be deleted or added to that is not there."""
-        return "No such file" in self.reason
 
 
 def run(commands: str) -> None:
@@ -66,81 +57,12 @@ def run(commands: str) -> None:
         raise NftError(done.err)
 
 
-def read(*words: str) -> str:
-    """What `nft` prints for a list command; "" when there is nothing of that name."""
-    try:
-        done = processes.run(["nft", *words])
-    except FileNotFoundError:
-        return ""
-    return done.out if done.code == 0 else ""
+# --- netlink --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Request:
-    commands: str
-    done: threading.Event = field(default_factory=threading.Event)
-    failure: BaseException | None = None
-
-
-class Batcher:
-    """Joins what several threads want at the same time into one process.
-
-    A thread that finds nobody at work carries out what has gathered, its own included; whoever comes meanwhile waits
-    for the next round. When a joint batch is refused its requests are tried one by one: each thread gets its own error.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[_Request] = []
-        self._busy = False
-
-    def run(self, commands: str) -> None:
-        """Like `nftables.run`, jointly."""
-        request = _Request(commands)
-        with self._lock:
-            self._waiting.append(request)
-            leads = not self._busy
-            self._busy = True
-        if leads:
-            self._work()
-        request.done.wait()
-        if request.failure:
-            raise request.failure
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                batch, self._waiting = self._waiting, []
-                if not batch:
-                    self._busy = False
-                    return
-            try:
-                _run_all(batch)
-            finally:
-                for request in batch:
-                    request.done.set()
-
-
-def _run_all(batch: list[_Request]) -> None:
-    try:
-        run("\n".join(request.commands for request in batch))
-    except NftError as error:
-        if len(batch) == 1:
-            batch[0].failure = error
-            return
-        for request in batch:
-            _run_all([request])
-    except BaseException as error:
-        for request in batch:
-            request.failure = error
-
-
-# --- questions and conntrack, over netlink --------------------------------------------------------------------------
-
-
-def _message(subsystem: int, kind: int, flags: int, family: int, body: bytes = b"") -> bytes:
-    header = struct.pack("=IHHII", 20 + len(body), subsystem << 8 | kind, flags, 1, 0)
-    return header + struct.pack("=BBH", family, 0, 0) + body
+def _message(subsystem: int, kind: int, flags: int, body: bytes = b"", number: int = 0) -> bytes:
+    header = struct.pack("=IHHII", 20 + len(body), subsystem << 8 | kind, flags, number, 0)
+    return header + struct.pack("=BBH", _IPV4, 0, 0) + body
 
 
 def _attribute(kind: int, data: bytes) -> bytes:
@@ -152,12 +74,12 @@ def table_comment(name: str) -> str | None:
     try:
         with netlink.opened(_NETFILTER) as connection:
             connection.send(
-                _message(_NFT, _GETTABLE, _REQUEST, _IPV4, _attribute(1, name.encode() + b"\0")),
+                _message(_NFT, _GETTABLE, _REQUEST, _attribute(1, name.encode() + b"\0")),
             )
             kind, flags, _, body = next(netlink.parse(connection.recv(1 << 16)))
     except OSError:
         return None
-    if kind == 2:
+    if kind == _NLMSG_ERROR:
         error = netlink.error_of(flags, body, name)
         if error is None or error.errno in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
             return None
@@ -179,7 +101,7 @@ def chains() -> list[Chain]:
     """All chains of `ip` tables, iptables-nft's among them."""
     try:
         with netlink.opened(_NETFILTER) as connection:
-            answers = netlink.dump(connection, _message(_NFT, _GETCHAIN, 0, _IPV4))
+            answers = netlink.dump(connection, _message(_NFT, _GETCHAIN, 0))
     except OSError:
         return []
     found = []
@@ -194,6 +116,64 @@ def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "replace")
 
 
+class Change(NamedTuple):
+    """Of a map's element, in the kernel's form: each part of a concatenation padded to 4 bytes, network byte order.
+
+    `value` None deletes the element of that key (whatever its value is).
+    """
+
+    map: str
+    key: bytes
+    value: bytes | None
+
+
+def _elements(table: str, name: str, key: bytes, value: bytes | None) -> bytes:
+    element = _attribute(1 | _NESTED, _attribute(1, key))
+    if value is not None:
+        element += _attribute(2 | _NESTED, _attribute(1, value))
+    listed = _attribute(3 | _NESTED, _attribute(1 | _NESTED, element))
+    return _attribute(1, table.encode() + b"\0") + _attribute(2, name.encode() + b"\0") + listed
+
+
+def element(table: str, name: str, key: bytes) -> bytes | None:
+    """The value under `key` in a map of an `ip` table, None if there is none (or no such table or map)."""
+    with netlink.opened(_NETFILTER) as connection:
+        connection.send(_message(_NFT, _GETSETELEM, _REQUEST, _elements(table, name, key, None)))
+        kind, flags, _, body = next(netlink.parse(connection.recv(1 << 16)))
+    if kind == _NLMSG_ERROR:
+        error = netlink.error_of(flags, body, name)
+        if error and error.errno == errno.ENOENT:
+            return None
+        raise error or OSError(errno.EPROTO, "unexpected acknowledgement", name)
+    found = netlink.attributes(netlink.attributes(netlink.attributes(body[4:])[3])[1])
+    return netlink.attributes(found[2]).get(1)
+
+
+@effect
+def change_elements(table: str, changes: Sequence[Change]) -> None:
+    """Carry out all changes, in order, or none of them.
+
+    Raises the first OSError: EEXIST (that key has another value), ENOENT (no such element, map or table).
+    """
+    mark = struct.pack("=IHHIIBBH", 20, 0, _REQUEST, 0, 0, 0, 0, socket.htons(_NFT))
+    parts = [mark[:4] + struct.pack("=H", _BATCH_BEGIN) + mark[6:]]
+    for number, one in enumerate(changes, 1):
+        kind, flags = (_DELSETELEM, 0) if one.value is None else (_NEWSETELEM, _CREATE)
+        parts.append(_message(_NFT, kind, _REQUEST | _ACK | flags, _elements(table, *one), number))
+    parts.append(mark[:4] + struct.pack("=H", _BATCH_END) + mark[6:])
+    failures: dict[int, OSError] = {}
+    with netlink.opened(_NETFILTER) as connection:
+        connection.send(b"".join(parts))
+        left = len(changes)
+        while left:
+            for _, flags, number, body in netlink.parse(connection.recv(1 << 18)):
+                left = left - 1 if number else 0  # number 0: the batch as a whole is refused
+                if error := netlink.error_of(flags, body, f"table {table}"):
+                    failures[number] = error
+    if failures:
+        raise failures[min(failures)]
+
+
 def forget_udp_flows(ports: Collection[int]) -> int:
     """Delete tracked UDP flows to those destination ports, so that their next packet meets the maps as they are now.
 
@@ -201,7 +181,7 @@ def forget_udp_flows(ports: Collection[int]) -> int:
     """
     try:
         with netlink.opened(_NETFILTER) as connection:
-            answers = netlink.dump(connection, _message(_CONNTRACK, _CT_GET, 0, _IPV4))
+            answers = netlink.dump(connection, _message(_CONNTRACK, _CT_GET, 0))
     except OSError:
         return 0
     gone = 0
@@ -217,9 +197,9 @@ def forget_udp_flows(ports: Collection[int]) -> int:
 @effect
 def _delete_flow(original: bytes) -> int:
     """Returns 1, or 0 when the flow had ended by itself."""
-    body = _attribute(1 | 0x8000, original)
+    body = _attribute(1 | _NESTED, original)
     with netlink.opened(_NETFILTER) as connection:
-        connection.send(_message(_CONNTRACK, _CT_DELETE, _REQUEST | _ACK, _IPV4, body))
+        connection.send(_message(_CONNTRACK, _CT_DELETE, _REQUEST | _ACK, body))
         _, flags, _, answer = next(netlink.parse(connection.recv(1 << 16)))
     error = netlink.error_of(flags, answer, "conntrack")
     if error and error.errno != errno.ENOENT:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+NULL = subprocess.DEVNULL
+"""For a standard stream: nothing to read, what is written vanishes. None means ours."""
+
+Started = subprocess.Popen[bytes]
+"""A process that was started; `wait()` for its exit code, negative for a signal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """How a process ended; output as text with undecodable bytes replaced."""
@@ -29,7 +36,7 @@ class Finished:
 
 
 @effect
-def spawn(  # noqa: PLR0913
+def spawn(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
@@ -136,3 +143,21 @@ def wait_for_end(pidfd: int, timeout: float) -> bool:
             return True
         if left <= 0:
             return False
+
+
+def open_monitor(pid: int, argument: str) -> int:
+    """A pidfd for that process if `argument` is one of its command line's words, -1 otherwise.
+
+    Tells the process from a stranger that got its pid, where no start time was recorded.
+    """
+    fd = open_process(pid, 0) if pid > 0 else -1
+    if fd < 0:
+        return -1
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if os.fsencode(argument) in file.read().split(b"\0"):
+                return fd
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    os.close(fd)
+    return -1

@@ -72,7 +72,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def library_version() -> str:
-    """libseccomp's version, "" where it is not installed."""
+    """Libseccomp's version, "" where it is not installed."""
     library = _library()
     if library is None:
         return ""
@@ -117,10 +117,7 @@ def _add(library: ctypes.CDLL, context: int, rule: dict[str, Any]) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     arguments = rule.get("args", ())
     array = (_Comparison * max(1, len(arguments)))(
-        *(
-            _Comparison(a["index"], _COMPARISONS[a["op"]], a["value"], a.get("valueTwo", 0))
-            for a in arguments
-        )
+        *(_Comparison(a["index"], _COMPARISONS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in arguments)
     )
     for name in rule["names"]:
         number = library.seccomp_syscall_resolve_name(name.encode())

@@ -14,7 +14,6 @@ one netlink question.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,6 +63,9 @@ _RULES = """\
 """
 
 
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+
+
 class Published(NamedTuple):
     """A container's address and the leases that lead to it."""
 
@@ -77,7 +79,6 @@ class Firewall:
     def __init__(self, table: str, bridge: str) -> None:
         self._table = table
         self._bridge = bridge
-        self._batcher = nftables.Batcher()
 
     def present(self, subnet: str) -> bool:
         """Whether the table is there with these very rules (0.1 ms; starts no process)."""
@@ -90,74 +91,70 @@ class Firewall:
         rules = _RULES.format(bridge=self._bridge, subnet=subnet)
         lines = [f"add table ip {table}", f"delete table ip {table}"]
         lines += [f"table ip {table} {{", f'  comment "{self._digest(subnet)}"', rules, "}"]
-        lines += [self._element("add", one, published.address) for published in live for one in _mappable(published)]
-        self._batcher.run("\n".join(lines) + "\n")
-        _forget(published.leases for published in live)
+        for address, leases in live:
+            for one in _mappable(leases):
+                key = " . ".join(str(part) for part in _key(one)[1:])
+                target = f"{address} . {one.container_port}"
+                lines.append(f"add element ip {table} {_key(one)[0]} {{ {key} : {target} }}")
+        nftables.run("\n".join(lines) + "\n")
+        _forget(one for _, leases in live for one in leases)
 
-    def publish(self, address: str, leases: Sequence[PortLease]) -> None:
+    def publish(self, address: str, leases: Iterable[PortLease]) -> None:
         """Lead the leased host ports to the container; instead of wherever they led before."""
-        leases = _mappable(Published(address, tuple(leases)))
-        if not leases:
-            return
-        commands = "\n".join(self._element("add", one, address) for one in leases)
-        try:
-            self._batcher.run(commands)
-        except nftables.NftError as error:
-            if not error.exists:
-                raise
-            self._batcher.run("\n".join([*self._stale(leases), commands]))
-        _forget([leases])
+        changed = []
+        changes = []
+        for one in _mappable(leases):
+            name, key = _packed_key(one)
+            value = _packed((address, one.container_port))
+            there = nftables.element(self._table, name, key)
+            if there == value:
+                continue
+            if there is not None:
+                changes.append(nftables.Change(name, key, None))
+            changes.append(nftables.Change(name, key, value))
+            changed.append(one)
+        self._change(changes)
+        _forget(changed)
 
-    def unpublish(self, address: str, leases: Sequence[PortLease]) -> None:
+    def unpublish(self, address: str, leases: Iterable[PortLease]) -> None:
         """Take away what leads to the container; what is not there, or leads elsewhere by now, is left as it is."""
-        leases = _mappable(Published(address, tuple(leases)))
-        if not leases:
-            return
-        try:
-            self._batcher.run("\n".join(self._element("delete", one, address) for one in leases))
-        except nftables.NftError as error:
-            if not error.missing:
-                raise
-            if stale := self._stale(leases, address):
-                self._batcher.run("\n".join(stale))
-        _forget([leases])
+        changed = []
+        changes = []
+        for one in _mappable(leases):
+            name, key = _packed_key(one)
+            if nftables.element(self._table, name, key) == _packed((address, one.container_port)):
+                changes.append(nftables.Change(name, key, None))
+                changed.append(one)
+        self._change(changes)
+        _forget(changed)
+
+    def target(self, one: PortLease) -> tuple[str, int] | None:
+        """Where the lease's host port leads now: container address and port."""
+        value = nftables.element(self._table, *_packed_key(one))
+        if value is None:
+            return None
+        return ".".join(str(byte) for byte in value[:4]), int.from_bytes(value[4:6], "big")
 
     def remove(self) -> None:
         """Take the table away with all that is in it; none there is fine."""
         if nftables.table_comment(self._table) is not None:
-            self._batcher.run(f"delete table ip {self._table}")
+            nftables.run(f"delete table ip {self._table}")
 
-    def published(self) -> dict[tuple[str, str, int], tuple[str, int]]:
-        """The map as it is: (protocol, host address or "", host port) -> (address, port). Starts a process a map."""
-        found = {}
-        for name in ("bind", "any"):
-            text = nftables.read("-j", "list", "map", "ip", self._table, name)
-            for part in json.loads(text)["nftables"] if text else ():
-                for left, right in part.get("map", {}).get("elem", ()):
-                    key, (address, port) = left["concat"], right["concat"]
-                    found[(key[0], key[1] if name == "bind" else "", key[-1])] = (address, port)
-        return found
+    def _change(self, changes: Sequence[nftables.Change]) -> None:
+        if not changes:
+            return
+        try:
+            nftables.change_elements(self._table, changes)
+        except OSError as error:
+            raise ReconcilerError(
+                f"the published ports in the firewall table {self._table} could not be changed: {error.strerror}",
+                code="firewall",
+                hint="the next apply makes the table new if it is gone",
+            ) from error
 
     def _digest(self, subnet: str) -> str:
         rules = _RULES.format(bridge=self._bridge, subnet=subnet)
         return hashlib.sha256(rules.encode()).hexdigest()[:16]
-
-    def _element(self, verb: str, one: PortLease, address: str) -> str:
-        name, key = _key(one)
-        return f"{verb} element ip {self._table} {name} {{ {key} : {address} . {one.container_port} }}"
-
-    def _stale(self, leases: Sequence[PortLease], address: str = "") -> list[str]:
-        """Commands that delete what is there under the leases' keys (with `address`: only where it leads there)."""
-        there = self.published()
-        commands = []
-        for one in leases:
-            host = "" if one.host_ip in ("", "0.0.0.0") else one.host_ip  # noqa: S104
-            target = there.get((one.protocol, host, one.host_port))
-            if target and address in ("", target[0]):
-                name, key = _key(one)
-                value = f"{target[0]} . {target[1]}"
-                commands.append(f"delete element ip {self._table} {name} {{ {key} : {value} }}")
-        return commands
 
     # --- another firewall's FORWARD chain ---------------------------------------------------------------------------
 
@@ -194,21 +191,34 @@ class Firewall:
         return done.code == 0
 
 
-def _key(one: PortLease) -> tuple[str, str]:
+def _key(one: PortLease) -> tuple[str | int, ...]:
+    """The map that the lease belongs into, then the parts of its key."""
     if one.host_ip in ("", "0.0.0.0"):  # noqa: S104
-        return "any", f"{one.protocol} . {one.host_port}"
-    return "bind", f"{one.protocol} . {one.host_ip} . {one.host_port}"
+        return "any", one.protocol, one.host_port
+    return "bind", one.protocol, one.host_ip, one.host_port
 
 
-def _mappable(published: Published) -> tuple[PortLease, ...]:
+def _packed_key(one: PortLease) -> tuple[str, bytes]:
+    name, _, *rest = _key(one)
+    return str(name), bytes([_PROTOCOLS[one.protocol], 0, 0, 0]) + _packed(rest)
+
+
+def _packed(parts: Iterable[str | int]) -> bytes:
+    """A concatenation of addresses and ports as nftables keeps it."""
+    return b"".join(
+        part.to_bytes(2, "big") + b"\0\0" if isinstance(part, int) else bytes(int(byte) for byte in part.split("."))
+        for part in parts
+    )
+
+
+def _mappable(leases: Iterable[PortLease]) -> tuple[PortLease, ...]:
     """Without those on an IPv6 address: they are held, but there is no IPv6 behind the bridge to lead to."""
-    return tuple(one for one in published.leases if ":" not in one.host_ip)
+    return tuple(one for one in leases if ":" not in one.host_ip)
 
 
-def _forget(groups: Iterable[Iterable[PortLease]]) -> None:
+def _forget(leases: Iterable[PortLease]) -> None:
     """Tracked UDP flows keep going where they went before the maps changed."""
-    ports = {one.host_port for group in groups for one in group if one.protocol == "udp"}
-    if ports:
+    if ports := {one.host_port for one in leases if one.protocol == "udp"}:
         nftables.forget_udp_flows(ports)
 
 

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import netlink
-from reconciler.engine.networks import addresses, bridge, pools, ports
+from reconciler.engine.networks import addresses, bridge, ports
 from reconciler.engine.networks.addresses import Subnet
 from reconciler.engine.networks.firewall import Firewall, Published
 from reconciler.engine.store import get_meta, set_meta
@@ -79,7 +79,7 @@ class Network:
         bridge.connect(self._bridge, subnet, container, generation, pid=pid, address=address)
 
     def publish(self, address: str, leases: Sequence[PortLease]) -> None:
-        """Lead the leased host ports to the container at `address`; several threads' wishes share one process."""
+        """Lead the leased host ports to the container at `address`."""
         self._firewall.publish(address, leases)
 
     def unpublish(self, address: str, leases: Sequence[PortLease]) -> None:
@@ -120,6 +120,8 @@ class Network:
         return subnet
 
     def _choose(self) -> Subnet:
+        from reconciler.engine.networks import pools  # noqa: PLC0415 - needed once in the life of a bridge
+
         with self._store.read() as connection:
             known = get_meta(connection, _SUBNET)
         index = netlink.index_of(self._bridge)

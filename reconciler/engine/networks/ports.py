@@ -108,9 +108,9 @@ def _find(
     for port in _preferred(connection, owner, request, pool):
         if low <= port <= high and port not in taken and _bindable(request, port):
             return port
-    foreign = set() if request.host_port else _remembered_by_others(connection, owner, request)
+    promised = set() if request.host_port else _remembered(connection, request) | {had.host_port for had in pool}
     for port in range(low, high + 1):
-        if port not in taken and port not in foreign and _bindable(request, port):
+        if port not in taken and port not in promised and _bindable(request, port):
             return port
     raise ReconcilerError(
         f"no host port from {low} to {high} is free for {request.container_port}/{request.protocol}",
@@ -166,10 +166,9 @@ def _preferred(connection: sqlite3.Connection, owner: str, request: PortConfig, 
         yield from (row[0] for row in rows)
 
 
-def _remembered_by_others(connection: sqlite3.Connection, owner: str, request: PortConfig) -> set[int]:
-    rows = connection.execute(
-        "SELECT host_port FROM remembered_ports WHERE owner != ? AND protocol = ?", (owner, request.protocol)
-    )
+def _remembered(connection: sqlite3.Connection, request: PortConfig) -> set[int]:
+    """Random ports that somebody will want again."""
+    rows = connection.execute("SELECT host_port FROM remembered_ports WHERE protocol = ?", (request.protocol,))
     return {row[0] for row in rows}
 
 

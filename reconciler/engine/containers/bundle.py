@@ -1,0 +1,212 @@
+"""The bundle: all that the OCI runtime needs of a container, made afresh for every start from record and image.
+
+Lies under RUN, so nothing of it survives a reboot. Makes and removes; does not start anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import monitor, mounting, oci, users
+from reconciler.engine.containers.oci import BindMount, Process, merge_environment
+from reconciler.engine.containers.seccomp import filter_for
+from reconciler.engine.kernel import cgroups, files, mounts
+from reconciler.engine.kernel.rooted import lookup_executable, open_root
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.runtime import OciRuntime
+    from reconciler.engine.containers.users import User
+    from reconciler.engine.kernel.rooted import Rooted
+    from reconciler.engine.paths import Paths
+    from reconciler.engine.records import ContainerConfig, ImageConfig
+
+SETTLE_MARK = "settle"
+"""A file in the bundle that tells the exit hook that there is something to do."""
+
+_NETWORK_FILES = ("hosts", "hostname", "resolv.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFiles:
+    """Contents of /etc/hosts, /etc/hostname and /etc/resolv.conf."""
+
+    hosts: bytes
+    hostname: bytes
+    resolv: bytes
+
+
+def root_folder(paths: Paths, container_id: str) -> str:
+    """Where the container's root file system is mounted."""
+    return os.path.join(paths.bundle(container_id), "rootfs")
+
+
+def mount_root(paths: Paths, container_id: str, image: ImageConfig) -> str:
+    """Have the container's root file system mounted; returns the mount point. Mounting twice is left out."""
+    keep, target = paths.container(container_id), root_folder(paths, container_id)
+    if os.path.ismount(target):
+        return target
+    files.make_folders(target, 0o755)
+    for name, mode in (("upper", 0o755), ("work", 0o700)):
+        folder = os.path.join(keep, name)
+        if not os.path.isdir(folder):
+            files.make_folders(folder, mode)
+            files.chmod(folder, mode)
+    try:
+        mounts.mount_overlay(
+            paths.layers, image.layers, os.path.join(keep, "upper"), os.path.join(keep, "work"), target
+        )
+    except OSError as error:
+        raise ReconcilerError(
+            f"the image's {len(image.layers)} layers can't be mounted for container {container_id[:12]}: {error.strerror}",
+            code="mount",
+            hint="`dmesg` says more; overlayfs must be available, and RECONCILER_ROOT not lie on an overlay itself",
+        ) from error
+    return target
+
+
+def hostname_of(record: Record) -> str:
+    return record.config.hostname or record.id[:12]
+
+
+def arguments_of(config: ContainerConfig, image: ImageConfig) -> tuple[str, ...]:
+    """Entry point and command: an entry point in the configuration switches the image's command off, as in Docker.
+
+    Raises ReconcilerError when there is nothing to run.
+    """
+    entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
+    command = config.command
+    if command is None:
+        command = image.command if config.entrypoint is None else ()
+    if not (arguments := (*entrypoint, *command)):
+        raise ReconcilerError(
+            f"container {config.name} has no command, and its image {config.image} has none either",
+            code="no-command",
+            hint="give it a `command`",
+        )
+    return arguments
+
+
+def environment_of(
+    record: Record, image: ImageConfig, links: Sequence[str], home: str, terminal: bool = False
+) -> tuple[str, ...]:
+    """NAME=VALUE in Docker's order: PATH, HOSTNAME, TERM, link variables, the image's, the configuration's, HOME."""
+    own = [f"{name}={value}" for name, value in record.config.environment.items()]
+    first = [f"PATH={oci.DEFAULT_PATH}", f"HOSTNAME={hostname_of(record)}", *(["TERM=xterm"] if terminal else [])]
+    merged = merge_environment(first, links, image.environment, own)
+    if any(pair.startswith("HOME=") for pair in merged):
+        return merged
+    return (*merged, f"HOME={home}")
+
+
+def user_of(root: Rooted, spec: str) -> User:
+    """The user looked up in the image's own files."""
+    return users.resolve(spec, _text(root, "/etc/passwd"), _text(root, "/etc/group"))
+
+
+def _text(root: Rooted, path: str) -> str:
+    try:
+        return root.read_file(path, 8 << 20).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str], network: NetworkFiles) -> None:
+    """Write config.json and the files it mounts; the root file system is mounted already.
+
+    Raises ReconcilerError for a user, a working folder, a command or a mount that the image can't take.
+    """
+    config, bundle = record.config, paths.bundle(record.id)
+    with open_root(root_folder(paths, record.id)) as root:
+        user = user_of(root, config.user or image.user)
+        working_dir = config.working_dir or image.working_dir or "/"
+        binds = mounting.bind_mounts(paths, record.mounts)
+        mounting.check_kinds(binds, root)
+        _make_working_dir(root, working_dir, binds)
+        process = Process(
+            arguments_of(config, image), environment_of(record, image, links, user.home), working_dir, user
+        )
+        _check_command(root, process, binds, record)
+    for name, data in zip(_NETWORK_FILES, (network.hosts, network.hostname, network.resolv), strict=True):
+        files.write_file(os.path.join(bundle, name), data, 0o644)
+        binds.append(BindMount(os.path.join(bundle, name), f"/etc/{name}"))
+    document = oci.configuration(
+        process,
+        rootfs=root_folder(paths, record.id),
+        hostname=hostname_of(record),
+        cgroup=f"/{paths.cgroup}/{record.id}",
+        private_cgroups=cgroups.form() == "v2",
+        mounts=binds,
+        seccomp=filter_for(oci.CAPABILITIES, os.path.join(paths.root, "cache")),
+    )
+    files.write_file(os.path.join(bundle, "config.json"), json.dumps(document, separators=(",", ":")).encode())
+
+
+def _make_working_dir(root: Rooted, path: str, binds: Sequence[BindMount]) -> None:
+    if any(_is_below(path, bind.target) for bind in binds):
+        return  # on a mount: the runtime makes it there
+    try:
+        root.makedirs(path)
+    except OSError as error:
+        raise ReconcilerError(
+            f"the working folder {path} can't be made in the container: {error.strerror}",
+            code="working-dir",
+            hint="something else is in the way; choose another `working_dir`",
+        ) from error
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], record: Record) -> None:
+    """Say before anything runs that the command is not there; what lies on a mount only the runtime can tell."""
+    name = process.arguments[0]
+    search = next((pair[5:] for pair in process.environment if pair.startswith("PATH=")), oci.DEFAULT_PATH)
+    folders = search.split(":") if "/" not in name else [os.path.dirname(os.path.join(process.working_dir, name))]
+    if any(_is_below(folder, bind.target) or _is_below(bind.target, folder) for bind in binds for folder in folders):
+        return
+    image = record.config.image
+    try:
+        found = lookup_executable(root, search, name, process.working_dir)
+    except PermissionError as error:
+        raise ReconcilerError(
+            f'container {record.name} can\'t run "{name}": in image {image} it is not an executable file',
+            code="not-executable",
+            hint="correct `command` or `entrypoint`",
+        ) from error
+    if found is None:
+        where = f"nothing of that name in PATH ({search})" if "/" not in name else "there is no such file"
+        raise ReconcilerError(
+            f'container {record.name} can\'t run "{name}": in image {image} {where}',
+            code="no-such-command",
+            hint="correct `command` or `entrypoint`",
+        )
+
+
+def take_down(paths: Paths, runtime: OciRuntime, container_id: str) -> None:
+    """Remove all that a start leaves behind: processes, cgroup, runtime state, mount, bundle, exit file.
+
+    Whatever of it is there, in whatever state a crash left it; the exit file goes last. Data and log stay.
+    """
+    group = f"{paths.cgroup}/{container_id}"
+    bundle = paths.bundle(container_id)
+    if not os.path.lexists(bundle):
+        files.remove_file(os.path.join(paths.exits, container_id))
+        return
+    files.remove_file(os.path.join(bundle, SETTLE_MARK))
+    monitor.wait_for_report(bundle)
+    cgroups.kill(group)
+    monitor.wait_for_end(paths, container_id)
+    runtime.forget(container_id)
+    cgroups.remove(group)
+    for point in mounts.mounts_below(bundle):
+        mounts.unmount(point)
+    files.remove_tree(bundle)
+    files.remove_file(os.path.join(paths.exits, container_id))

@@ -1,0 +1,113 @@
+"""Running a command in a container that runs: the OCI runtime's exec with our own standard streams, no monitor.
+
+The process gets the container's namespaces, cgroup, capabilities and seccomp filter (the runtime keeps both).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import bundle, catalog, status
+from reconciler.engine.containers.oci import Process, merge_environment
+from reconciler.engine.kernel import files, processes
+from reconciler.engine.kernel.rooted import lookup_executable, open_root
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.lifecycle import Containers
+    from reconciler.engine.kernel.rooted import Rooted
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+def execute(
+    containers: Containers,
+    name: str,
+    command: Sequence[str],
+    *,
+    interactive: bool = False,
+    terminal: bool = False,
+    detach: bool = False,
+    user: str = "",
+    working_dir: str = "",
+    environment: Sequence[str] = (),
+) -> int:
+    """Run `command` and return its exit code (signals as 128+n; with `detach` 0 at once).
+
+    Raises ReconcilerError: not running, no such command (exit code 127), not executable (126).
+    """
+    record = containers.find(name)
+    state = containers.status(record).state
+    if state == status.PAUSED:
+        raise ReconcilerError(f"Container {name} is paused, unpause the container before exec", code="paused")
+    if state != catalog.RUNNING:
+        raise ReconcilerError(
+            f"Container {record.id} is not running",
+            code="not-running",
+            hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
+        )
+    process = _process(containers, record, command, terminal, user, working_dir, environment)
+    path = os.path.join(containers.paths.bundle(record.id), f"exec-{secrets.token_hex(8)}.json")
+    files.write_file(path, json.dumps(process.document()).encode())
+    try:
+        call = containers.runtime.arguments("exec", *(["--detach"] if detach else []), "--process", path, record.id)
+        started = processes.spawn(
+            call,
+            stdin=None if interactive else processes.NULL,
+            stdout=None,
+            stderr=None,
+            new_session=detach,
+        )
+        return _wait(started)
+    finally:
+        files.remove_file(path)
+
+
+def _wait(process: processes.Started) -> int:
+    """Ctrl-C reaches the command too when it has the terminal; it decides whether to end."""
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            code = process.wait()
+            return 128 - code if code < 0 else code
+
+
+def _process(
+    containers: Containers,
+    record: Record,
+    command: Sequence[str],
+    terminal: bool,
+    user: str,
+    working_dir: str,
+    environment: Sequence[str],
+) -> Process:
+    image = containers.images.resolve(record.image)
+    config = record.config
+    # /proc/PID/root is the container's root with all its mounts, as the command will see it
+    with open_root(f"/proc/{record.pid}/root") as root:
+        who = bundle.user_of(root, user or config.user or image.user)
+        inherited = bundle.environment_of(record, image, containers.link_variables(record), who.home, terminal)
+        merged = merge_environment(inherited, environment)
+        where = working_dir or config.working_dir or image.working_dir or "/"
+        _check_command(root, merged, command[0], where)
+    return Process(tuple(command), merged, where, who, terminal)
+
+
+def _check_command(root: Rooted, environment: Sequence[str], name: str, working_dir: str) -> None:
+    search = next((pair[5:] for pair in environment if pair.startswith("PATH=")), "")
+    try:
+        found = lookup_executable(root, search, name, working_dir)
+    except PermissionError as error:
+        raise ReconcilerError(
+            f'exec: "{name}": permission denied', code="not-executable", exit_code=NOT_EXECUTABLE
+        ) from error
+    if found is None:
+        why = "no such file or directory" if "/" in name else "executable file not found in $PATH"
+        raise ReconcilerError(f'exec: "{name}": {why}', code="no-such-command", exit_code=NOT_FOUND)

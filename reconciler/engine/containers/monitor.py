@@ -1,0 +1,200 @@
+"""conmon, the one process that stays beside a container: it holds stdio, log, exit code and the published ports.
+
+How it is started so that a client killed at any moment leaves nothing deaf or undead: its report goes into a regular
+file (a pipe would break it), and it is moved out of the caller's cgroup before it forks (conmon(8)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers.runtime import message_of, need_program
+from reconciler.engine.kernel import cgroups, files, processes
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reconciler.engine.containers.runtime import OciRuntime
+    from reconciler.engine.paths import Paths
+
+_REPORT = "report"
+LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The container's first process, waiting to be let go, and its monitor; with their start times."""
+
+    pid: int
+    pid_start: int
+    monitor: int
+    monitor_start: int
+
+
+def launch(
+    paths: Paths,
+    runtime: OciRuntime,
+    container_id: str,
+    name: str,
+    hook: Sequence[str],
+    ports: Sequence[int],
+    meanwhile: Callable[[], None],
+) -> Launched:
+    """Start conmon, have it create the container from its bundle, and wait for its report.
+
+    `ports` are bound sockets that conmon keeps for the container's life; `hook` is run after the container's end;
+    `meanwhile` is called once the runtime is at work. Raises ReconcilerError with the runtime's own words.
+    """
+    bundle = paths.bundle(container_id)
+    report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
+    gate_read, gate_write = os.pipe()
+    try:
+        process = processes.spawn(
+            _command_line(paths, runtime, container_id, name, hook),
+            env={
+                "_OCI_SYNCPIPE": str(report),
+                "_OCI_STARTPIPE": str(gate_read),
+                "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin",
+                "TMPDIR": bundle,
+            },
+            cwd=bundle,
+            pass_fds=[report, gate_read, *ports],
+        )
+        cgroups.enter(f"{paths.cgroup}/monitors", process.pid)
+    finally:
+        os.close(report)
+        os.close(gate_read)
+        os.close(gate_write)  # end of file opens the gate
+    try:
+        meanwhile()
+    finally:
+        process.wait()
+        pid = _read_report(bundle)
+    monitor = _monitor_pid(bundle)
+    return Launched(pid, processes.start_time(pid), monitor, processes.start_time(monitor))
+
+
+def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: str, hook: Sequence[str]) -> list[str]:
+    bundle = paths.bundle(container_id)
+    command = [
+        need_program("conmon", "conmon"),
+        *("--api-version", "1", "-c", container_id, "-u", container_id, "-n", name),
+        *("-r", runtime.program, "-b", bundle, "-p", os.path.join(bundle, "pidfile")),
+        *("-P", os.path.join(bundle, "conmon.pid")),
+        *("-l", f"k8s-file:{os.path.join(paths.container(container_id), LOG)}"),
+        *("--exit-dir", paths.exits, "--persist-dir", bundle, "--full-attach"),
+        f"--runtime-arg=--root={runtime.root}",
+    ]
+    if hook:
+        command += ["--exit-command", hook[0]]
+        for argument in hook[1:]:
+            command += ["--exit-command-arg", argument]
+    return command
+
+
+def _read_report(bundle: str) -> int:
+    """Wait for conmon's one line: {"data": PID}, or {"data": -1, "message": ...}."""
+    text = wait_for_report(bundle)
+    if not text:
+        raise ReconcilerError(
+            "conmon, the container's monitor, ended before the container was made",
+            code="monitor",
+            hint="see the system's log; the next try starts afresh",
+        )
+    try:
+        answer = json.loads(text.decode("utf-8", "replace"), strict=False)
+    except ValueError:
+        answer = {"data": -1, "message": text.decode("utf-8", "replace")}
+    if answer["data"] > 0:
+        return int(answer["data"])
+    raise ReconcilerError(message_of(str(answer.get("message", ""))), code="oci-runtime")
+
+
+def wait_for_report(bundle: str, timeout: float = 120.0) -> bytes:
+    """Conmon's report, once it is there; b"" when there is no monitor (any more) to write one."""
+    end = time.monotonic() + timeout
+    pause = 0.0005
+    while True:
+        lives = _monitor_lives(bundle)
+        try:
+            with open(os.path.join(bundle, _REPORT), "rb") as file:
+                text = file.read()
+        except FileNotFoundError:
+            return b""
+        if text.endswith(b"\n") or not lives or time.monotonic() > end:
+            return text
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.01)
+
+
+def wait_for_end(paths: Paths, container_id: str, timeout: float = 30.0) -> None:
+    """Wait until the monitor has written the exit file or is gone; by then it holds no port and no log.
+
+    Not until it is gone: it waits for its exit hook, and that may wait for a lock that the caller holds. One that
+    does neither in time (nobody was there to report to) is killed.
+    """
+    bundle = paths.bundle(container_id)
+    end = time.monotonic() + timeout
+    while exit_code(paths, container_id) is None and _monitor_lives(bundle):
+        if time.monotonic() > end:
+            fd = processes.open_monitor(_monitor_pid(bundle), bundle)
+            if fd >= 0:
+                with contextlib.suppress(ProcessLookupError):
+                    processes.send_signal(fd, signal.SIGKILL)
+                os.close(fd)
+            return
+        time.sleep(0.0005)
+
+
+def _monitor_lives(bundle: str) -> bool:
+    fd = processes.open_monitor(_monitor_pid(bundle), bundle)
+    if fd < 0:
+        return False
+    try:
+        return not processes.wait_for_end(fd, 0.0)
+    finally:
+        os.close(fd)
+
+
+def _monitor_pid(bundle: str) -> int:
+    """From the file that conmon wrote before it went to the background; 0 if it did not."""
+    try:
+        with open(os.path.join(bundle, "conmon.pid"), encoding="ascii") as file:
+            return int(file.read())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def exit_code(paths: Paths, container_id: str) -> tuple[int, float] | None:
+    """The code that conmon wrote at the container's end (signals as 128+n) and when, None while there is none."""
+    path = os.path.join(paths.exits, container_id)
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+            return int(text), os.fstat(file.fileno()).st_mtime
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def was_out_of_memory(paths: Paths, container_id: str) -> bool:
+    """Whether some process of the container was killed for want of memory."""
+    return os.path.exists(os.path.join(paths.bundle(container_id), "oom"))
+
+
+def reopen_log(paths: Paths, container_id: str) -> None:
+    """Tell conmon to open the log file anew, after it was renamed.
+
+    One control line a write: conmon loses the second of two (conmon 2.1).
+    """
+    fd = files.open_for_writing(os.path.join(paths.bundle(container_id), "ctl"), os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        files.write(fd, b"2 0 0\n")
+    finally:
+        os.close(fd)

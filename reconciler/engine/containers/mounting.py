@@ -1,0 +1,144 @@
+"""What a container mounts: its own mounts, those of others (volumes-from) and the volumes that its image declares.
+
+Which volume goes where is decided in the transaction that makes the container; folders follow.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import catalog
+from reconciler.engine.containers.catalog import ResolvedMount
+from reconciler.engine.containers.oci import BindMount
+from reconciler.engine.kernel import files
+from reconciler.engine.volumes import volumes
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from reconciler.engine.kernel.rooted import Rooted
+    from reconciler.engine.paths import Paths
+    from reconciler.engine.records import ContainerConfig, ImageConfig, MountConfig
+
+VOLUME = "volume"
+ANONYMOUS = "anonymous"
+BIND = "bind"
+
+
+def resolve(
+    connection: sqlite3.Connection, config: ContainerConfig, image: ImageConfig, now: float
+) -> tuple[ResolvedMount, ...]:
+    """All mounts by target; volumes that are missing get their rows.
+
+    An own mount wins over one from elsewhere, and that over one of the image. An anonymous volume is the one that the
+    owner's container before had at this target, if there was one. Raises ReconcilerError for a volumes-from source
+    that is not there.
+    """
+    found: dict[str, ResolvedMount] = {}
+    earlier = volumes.anonymous_of(connection, config.owner)
+    for mount in config.mounts:
+        target = os.path.normpath(mount.target)
+        found[target] = _own(connection, config.owner, mount, target, earlier, now)
+    for inherited in config.volumes_from:
+        source = catalog.by_name(connection, inherited.source)
+        if source is None:
+            raise ReconcilerError(
+                f"container {config.name} takes its volumes from {inherited.source}, and there is no such container",
+                code="volumes-from",
+                hint=f"create {inherited.source} first",
+            )
+        for m in source.mounts:
+            read_only = m.read_only or inherited.read_only
+            found.setdefault(m.target, ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy))
+    for declared in image.volumes:
+        target = os.path.normpath("/" + declared)
+        if target not in found:
+            found[target] = _anonymous(connection, config.owner, target, earlier, now)
+    return tuple(found[target] for target in sorted(found))
+
+
+def _own(
+    connection: sqlite3.Connection,
+    owner: str,
+    mount: MountConfig,
+    target: str,
+    earlier: dict[str, str],
+    now: float,
+) -> ResolvedMount:
+    if mount.kind == BIND:
+        return ResolvedMount(BIND, mount.source, target, mount.read_only)
+    if mount.kind == VOLUME:
+        volumes.ensure(connection, mount.source, now, owner=owner.partition("/")[0])
+        return ResolvedMount(VOLUME, mount.source, target, mount.read_only, mount.nocopy)
+    if mount.source and volumes.get(connection, mount.source):
+        return ResolvedMount(ANONYMOUS, mount.source, target, mount.read_only, mount.nocopy)
+    made = _anonymous(connection, owner, target, earlier, now)
+    return ResolvedMount(ANONYMOUS, made.source, target, mount.read_only, mount.nocopy)
+
+
+def _anonymous(
+    connection: sqlite3.Connection, owner: str, target: str, earlier: dict[str, str], now: float
+) -> ResolvedMount:
+    name = earlier.get(target)
+    if name is None:
+        name = volumes.random_name()
+        volumes.ensure(connection, name, now, anonymous=True, owner=owner, target=target)
+    return ResolvedMount(ANONYMOUS, name, target)
+
+
+def furnish(paths: Paths, mounts: tuple[ResolvedMount, ...], root: Rooted) -> None:
+    """Make the folders behind the mounts: fill new volumes from the image, make host folders that are missing."""
+    for mount in mounts:
+        if mount.kind == BIND:
+            _make_host_folder(mount.source)
+        elif mount.nocopy:
+            volumes.make_folder(paths, mount.source)
+        else:
+            volumes.fill(paths, mount.source, root, mount.target)
+
+
+def _make_host_folder(path: str) -> None:
+    if os.path.lexists(path):
+        return
+    try:
+        files.make_folders(path, 0o755)
+    except OSError as error:
+        raise ReconcilerError(
+            f"the host folder {path} can't be made: {error.strerror}",
+            code="mount",
+            hint="make it yourself, or correct the mount's source",
+        ) from error
+
+
+def bind_mounts(paths: Paths, mounts: tuple[ResolvedMount, ...]) -> list[BindMount]:
+    """The mounts as host paths; raises ReconcilerError where a source is gone or is of the wrong type for its target."""
+    binds = []
+    for mount in mounts:
+        source = mount.source if mount.kind == BIND else paths.volume_data(mount.source)
+        if not os.path.exists(source):
+            what = "the host path" if mount.kind == BIND else f"the data of volume {mount.source}"
+            raise ReconcilerError(
+                f"{what} to be mounted at {mount.target} is not there: {source}",
+                code="mount",
+                hint="bring it back, or remove the container and create it anew",
+            )
+        binds.append(BindMount(source, mount.target, mount.read_only))
+    return binds
+
+
+def check_kinds(mounts: list[BindMount], root: Rooted) -> None:
+    """Raise ReconcilerError where a file would be mounted over a folder of the image or the other way round."""
+    for mount in mounts:
+        try:
+            target_is_folder = (root.stat(mount.target).st_mode & 0o170000) == 0o040000
+        except OSError:
+            continue
+        if os.path.isdir(mount.source) != target_is_folder:
+            kinds = ("a file", "a folder") if target_is_folder else ("a folder", "a file")
+            raise ReconcilerError(
+                f"{mount.source} is {kinds[0]} and {mount.target} in the image is {kinds[1]}: it can't be mounted there",
+                code="mount",
+                hint="mount a file onto a file and a folder onto a folder",
+            )

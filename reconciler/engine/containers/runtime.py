@@ -1,0 +1,157 @@
+"""The OCI runtime (crun, else runc): which one, how to call it, and its state folder read without calling it.
+
+On a hybrid cgroup machine crun refuses to work until `unified` is hidden: a wrapper runs it in a mount namespace of its
+own, with a small tmpfs over `unified` (a plain umount would make it leave folders beneath the mount).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel import cgroups, files, processes
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.engine.paths import Paths
+
+_WRAPPER = """#!/bin/sh
+# crun knows cgroup v1 and v2; here both are mounted: hide the second one from it.
+exec unshare --mount --propagation slave sh -c \\
+  'mount -t tmpfs -o size=64k,mode=755 tmpfs /sys/fs/cgroup/unified && exec {program} "$@"' crun "$@"
+"""
+
+
+def find_program(name: str) -> str:
+    """The absolute path of a program, "" if it is not installed; root's folders are looked at in any case."""
+    folders = os.environ.get("PATH", "").split(":")
+    for folder in (*folders, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+        path = os.path.join(folder, name)
+        if folder and os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    return ""
+
+
+def need_program(name: str, package: str) -> str:
+    """Like `find_program`; raises ReconcilerError with the package to install."""
+    path = find_program(name)
+    if not path:
+        raise ReconcilerError(
+            f"{name} is not installed, and containers can't run without it",
+            code="missing-program",
+            hint=f"install it: apt-get install {package}",
+        )
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class OciRuntime:
+    """`program` is what to execute (the wrapper or the runtime itself), `kind` is crun or runc, `root` its state."""
+
+    kind: str
+    program: str
+    root: str
+
+    @classmethod
+    def choose(cls, paths: Paths) -> OciRuntime:
+        """Crun where it is installed, else runc; raises ReconcilerError when neither is."""
+        program = find_program("crun")
+        if not program:
+            program = find_program("runc")
+            if not program:
+                raise ReconcilerError(
+                    "neither crun nor runc is installed, and containers can't run without one",
+                    code="missing-program",
+                    hint="install crun: apt-get install crun",
+                )
+            return cls("runc", program, paths.runtime)
+        if cgroups.form() == "hybrid":
+            wrapper = os.path.join(paths.run, "crun")
+            write_script(wrapper, _WRAPPER.format(program=program))
+            program = wrapper
+        return cls("crun", program, paths.runtime)
+
+    def arguments(self, *arguments: str) -> list[str]:
+        """A command line for the runtime."""
+        return [self.program, f"--root={self.root}", *arguments]
+
+    def is_waiting(self, container_id: str) -> bool:
+        """Whether the container is created and its process waits to be let go."""
+        return os.path.exists(os.path.join(self.root, container_id, "exec.fifo"))
+
+    def release(self, container_id: str, timeout: float = 60.0) -> None:
+        """Let a created container's process run: what `start` does, without starting a process for it.
+
+        Raises ReconcilerError when nobody waits at the other end.
+        """
+        fifo = os.path.join(self.root, container_id, "exec.fifo")
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                if self.kind == "crun":
+                    fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
+                    try:
+                        with contextlib.suppress(FileNotFoundError):
+                            files.unlink(fifo)
+                        files.write(fd, b"0")
+                    finally:
+                        os.close(fd)
+                else:
+                    self._release_runc(fifo)
+                return
+            except OSError as error:
+                # ENXIO: the process has not opened its end yet; it does within moments, or it is gone
+                if error.errno == errno.ENXIO and time.monotonic() < end:
+                    time.sleep(0.0005)
+                    continue
+                raise ReconcilerError(
+                    f"container {container_id[:12]} can't be started: its process is gone", code="start"
+                ) from error
+
+    def _release_runc(self, fifo: str) -> None:
+        fd = os.open(fifo, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.read(fd, 1)
+        finally:
+            os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            files.unlink(fifo)
+
+    def forget(self, container_id: str) -> None:
+        """Remove the runtime's state of a container whose processes are gone, half-made state too."""
+        files.remove_tree(os.path.join(self.root, container_id))
+
+    def call(self, arguments: Sequence[str], timeout: float = 60.0) -> processes.Finished:
+        """Run the runtime and wait."""
+        return processes.run(self.arguments(*arguments), timeout=timeout)
+
+
+def write_script(path: str, text: str) -> None:
+    """Write an executable file unless it is there with the same content."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+    except OSError:
+        pass
+    files.make_folders(os.path.dirname(path))
+    files.replace_file(path, text.encode(), 0o700, durable=False)
+
+
+def message_of(text: str) -> str:
+    """The readable part of what crun or runc prints: its last line, JSON log lines taken apart."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if not lines:
+        return "it said nothing"
+    last = lines[-1]
+    if last.startswith("{"):
+        with contextlib.suppress(ValueError, AttributeError):
+            last = str(json.loads(last).get("msg") or last)
+    return last

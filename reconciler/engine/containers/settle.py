@@ -1,0 +1,137 @@
+"""What happens after a container has ended: write down how, clean up, and start it again if its policy says so.
+
+The exit hook, the keeper, a watching loop and apply all run the same `settle` under the container's lock. Who comes
+second finds nothing to do. Nobody waits here: a restart that is due later is written down and left to the keeper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import catalog
+from reconciler.engine.containers.runtime import write_script
+from reconciler.engine.kernel import cgroups, locks, processes
+from reconciler.kits.backoff import RESTART_RESET, restart_delay
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.lifecycle import Containers
+    from reconciler.engine.paths import Paths
+
+_HOOK = """#!/bin/sh
+# Run by a container's monitor after the container has ended; $1 is its id.
+# Starts Python only when there is something to do, and when nobody is at it already.
+[ -e "{run}/containers/$1/settle" ] || exit 0
+flock --shared --nonblock "{run}/locks/keeper" true || exit 0
+echo 0 2>/dev/null >/proc/self/oom_score_adj
+exec "{python}" -I -m reconciler.engine.containers.after settle "{root}" "{run}" "$1"
+"""
+
+
+def keeper_lock(paths: Paths) -> str:
+    """Held by the one process that looks after restarts and logs, for as long as it lives."""
+    return os.path.join(paths.locks, "keeper")
+
+
+class Settling:
+    """Settles containers of one engine."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+        self._paths = containers.paths
+
+    def hook(self, container_id: str) -> list[str]:
+        """The command that a monitor shall run at its container's end.
+
+        The script's path outlives a release; its content is that of the release that started a container last.
+        """
+        script = os.path.join(self._paths.run, "after-exit")
+        text = _HOOK.format(run=self._paths.run, root=self._paths.root, python=sys.executable)
+        write_script(script, text)
+        return [script, container_id]
+
+    def settle(self, container_id: str, now: float | None = None) -> float:
+        """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
+
+        A failure of the restart counts as another end: it is tried again after the next delay.
+        """
+        with self._containers.lock(container_id):
+            record = self._containers.get(container_id)
+            if record is None or record.phase != catalog.READY:
+                return 0.0
+            now = time.time() if now is None else now
+            if record.state == catalog.RUNNING:
+                if self._containers.status(record).state != catalog.EXITED:
+                    return 0.0
+                record = self._containers.conclude(record)
+                return self._after_end(record, now)
+            if record.state == catalog.RESTARTING:
+                if record.restart_at > now:
+                    return record.restart_at
+                return self._restart(record, now)
+            return 0.0
+
+    def _after_end(self, record: Record, now: float) -> float:
+        if not restarts_by_policy(record):
+            return 0.0
+        ran = max(0.0, record.finished - record.started)
+        restarts = 0 if ran >= RESTART_RESET else record.restarts
+        delay = restart_delay(ran, restarts)
+        if delay <= 0.0:
+            return self._restart(record, now, reset=True)
+        return self._restart_later(record, now + delay)
+
+    def _restart_later(self, record: Record, when: float) -> float:
+        with self._containers.store.write() as connection:
+            catalog.change(connection, record.id, state=catalog.RESTARTING, restart_at=when)
+        return when
+
+    def _restart(self, record: Record, now: float, *, reset: bool = False) -> float:
+        if reset:
+            with self._containers.store.write() as connection:
+                catalog.change(connection, record.id, restarts=0)
+        try:
+            self._containers.start_locked(record.id, restart=True)
+        except ReconcilerError:
+            with self._containers.store.write() as connection:
+                catalog.change(connection, record.id, restarts=record.restarts + 1)
+            again = self._containers.get(record.id)
+            if again is None or not restarts_by_policy(again):
+                return 0.0
+            return self._restart_later(again, now + restart_delay(0.0, again.restarts))
+        return 0.0
+
+    def wake_keeper(self) -> None:
+        """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
+        if locks.is_held(keeper_lock(self._paths)):
+            return
+        keeper = processes.spawn(
+            [
+                sys.executable,
+                "-I",
+                "-m",
+                "reconciler.engine.containers.after",
+                "keep",
+                self._paths.root,
+                self._paths.run,
+            ],
+            cwd="/",
+        )
+        with contextlib.suppress(OSError):
+            cgroups.enter(f"{self._paths.cgroup}/monitors", keeper.pid)
+
+
+def restarts_by_policy(record: Record) -> bool:
+    """Whether the restart policy wants a container that has ended to run again (docker run, --restart)."""
+    if record.wanted != "running":
+        return False
+    policy = record.config.restart
+    if policy == "on-failure":
+        limit = record.config.max_retries
+        return record.exit_code != 0 and (not limit or record.restarts < limit)
+    return policy in ("always", "unless-stopped")

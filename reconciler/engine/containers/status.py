@@ -1,0 +1,86 @@
+"""What a container really is now: its record compared with the kernel. Reads only, so everybody may ask.
+
+The record says what was last known, the process table says what is. A record without its process has ended; a process
+without its monitor runs on but has lost its log, exit code and ports.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import catalog, monitor
+from reconciler.engine.kernel import cgroups, processes
+
+if TYPE_CHECKING:
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.runtime import OciRuntime
+    from reconciler.engine.paths import Paths
+
+HALF_MADE = "dead"
+PAUSED = "paused"
+
+MONITOR_GONE = "its monitor is gone: no log, no exit code, no published ports"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`state` is created, running, paused, restarting, exited or dead (half-made or half-removed).
+
+    `exit_code` is None while it never ended, and when it ended unseen. `finished` is when, 0.0 = never.
+    """
+
+    state: str
+    exit_code: int | None = None
+    finished: float = 0.0
+    faults: tuple[str, ...] = ()
+    oom: bool = False
+
+
+@functools.cache
+def _boot() -> str:
+    return processes.boot_id()
+
+
+def lives(record: Record) -> bool:
+    """Whether exactly the recorded process is there."""
+    return bool(record.pid) and record.boot == _boot() and processes.start_time(record.pid) == record.pid_start != 0
+
+
+def monitor_lives(record: Record) -> bool:
+    """Whether exactly the recorded monitor is there."""
+    started = record.monitor_start
+    return bool(record.monitor) and record.boot == _boot() and processes.start_time(record.monitor) == started != 0
+
+
+def of(paths: Paths, runtime: OciRuntime, record: Record) -> Status:
+    """Compare one record with the kernel."""
+    if record.phase != catalog.READY:
+        return Status(HALF_MADE, record.exit_code, record.finished)
+    if lives(record):
+        if record.state != catalog.RUNNING and runtime.is_waiting(record.id):
+            return Status(catalog.CREATED if not record.started else catalog.EXITED, record.exit_code, record.finished)
+        faults = () if monitor_lives(record) else (MONITOR_GONE,)
+        paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
+        return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults)
+    if record.state == catalog.RUNNING:
+        ended = monitor.exit_code(paths, record.id) if record.boot == _boot() else None
+        code, when = ended or (None, 0.0)
+        return Status(catalog.EXITED, code, when, oom=monitor.was_out_of_memory(paths, record.id))
+    return Status(record.state, record.exit_code, record.finished, oom=record.oom)
+
+
+def is_at_work(record: Record) -> bool:
+    """Whether a just started process has got somewhere: it runs its own program and sleeps, waiting for something.
+
+    One that is about to fail at once never sleeps; one that starves for a processor is not taken for ready.
+    """
+    try:
+        program = os.readlink(f"/proc/{record.pid}/exe")
+    except OSError:
+        return False
+    if program.startswith("/memfd:") or os.path.basename(program) in ("crun", "runc"):
+        return False
+    return processes.process_state(record.pid) in ("S", "T")

@@ -1,0 +1,76 @@
+"""The engine's one door: images, containers, volumes and the network of one pair of roots on this machine.
+
+Opening it reads nothing and makes nothing but its two folders. Safe to use from several threads, and several
+processes may open the same roots at once. Errors are `kits.errors.ReconcilerError`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers.lifecycle import Containers
+from reconciler.engine.containers.settle import Settling
+from reconciler.engine.images.catalog import Images
+from reconciler.engine.kernel import files
+from reconciler.engine.networks.network import Network
+from reconciler.engine.paths import Paths
+from reconciler.engine.store import Store
+from reconciler.engine.volumes.shelf import Shelf
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_UNFIT = frozenset(',:\\"\n')
+"""Characters that overlayfs options or a monitor's log path can't carry."""
+
+
+class Engine:
+    """`images`, `containers`, `volumes`, `network` and `settling` are its rooms."""
+
+    def __init__(self, root: str = "", run: str = "") -> None:
+        """Roots as in `Paths.of`; raises ReconcilerError when they can't be used."""
+        self.paths = Paths.of(root, run)
+        _claim((self.paths.root, self.paths.run))
+        self.store = Store(self.paths)
+        self.images = Images(self.store, self.paths)
+        self.network = Network(self.paths, self.store)
+        self.containers = Containers(self.paths, self.store, self.images, self.network)
+        self.settling = Settling(self.containers)
+        self.containers.settling = self.settling
+        self.volumes = Shelf(self.paths, self.store)
+
+    def tidy(self) -> None:
+        """Remove what only containers need (bridge, firewall table) once there are none."""
+        if self.containers.none_left():
+            self.network.teardown()
+
+
+def _claim(folders: Iterable[str]) -> None:
+    """Have the roots, 0700 and root's: they hold set-user-ID files of images, so nobody else may enter."""
+    if os.geteuid() != 0:
+        raise ReconcilerError(
+            "the embedded engine needs root: it mounts, makes namespaces and sets firewall rules",
+            code="not-root",
+            hint="run it as root, or with sudo",
+        )
+    for folder in folders:
+        if _UNFIT.intersection(folder):
+            raise ReconcilerError(
+                f"{folder!r} can't be a root: its path holds one of , : \\ \" or a newline",
+                code="root",
+                hint="set RECONCILER_ROOT and RECONCILER_RUN to plain paths",
+            )
+        try:
+            facts = os.stat(folder)
+        except FileNotFoundError:
+            files.make_folders(folder)
+            continue
+        if not stat.S_ISDIR(facts.st_mode):
+            raise ReconcilerError(f"{folder} is not a folder", code="root", hint="move it away")
+        if facts.st_uid != 0:
+            raise ReconcilerError(f"{folder} belongs to user {facts.st_uid}, not to root", code="root")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            files.chmod(folder, 0o700)

@@ -1,0 +1,121 @@
+"""Mounts: overlay file systems and taking mounts away; reading the mount table.
+
+Overlay layers are named relative to their common folder, because the kernel takes one page of mount data (4095 bytes,
+silently cut): a thread of its own with a working directory of its own makes the call and ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from reconciler.engine.kernel.effects import effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CLONE_FS = 0x00000200
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+_DATA_LIMIT = 4095
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, path: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+@effect
+def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    _check(
+        _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(data)),
+        target,
+    )
+
+
+@effect
+def _umount(path: str, flags: int) -> None:
+    _check(_libc.umount2(os.fsencode(path), ctypes.c_int(flags | _UMOUNT_NOFOLLOW)), path)
+
+
+def mount_overlay(folder: str, layers: Sequence[str], upper: str, work: str, target: str) -> None:
+    """Mount an overlay at `target`; `layers` are names inside `folder`, lowest first, as an image lists them.
+
+    Raises OSError; E2BIG when the layer names do not fit into one page (127 of eight characters do).
+    """
+    data = f"lowerdir={':'.join(reversed(layers))},upperdir={upper},workdir={work}"
+    if len(os.fsencode(data)) > _DATA_LIMIT:
+        raise OSError(errno.E2BIG, f"{len(layers)} layers do not fit into one overlay mount", target)
+
+    def mount() -> None:
+        _check(_libc.unshare(_CLONE_FS), target)
+        os.chdir(folder)
+        _mount("overlay", target, "overlay", 0, data)
+
+    in_own_thread(mount)
+
+
+def mount_tmpfs(target: str, size: int, mode: int = 0o700) -> None:
+    """Mount a tmpfs of at most `size` bytes."""
+    _mount("tmpfs", target, "tmpfs", 0, f"size={size},mode={mode:o}")
+
+
+def in_own_thread(function: Callable[[], None]) -> None:
+    """Run `function` in a thread that does only that and ends: for what changes the calling thread for good."""
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            function()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def unmount(path: str) -> None:
+    """Take away all that is mounted at `path`, however often; nothing there is fine.
+
+    A mount that somebody still has a file open on is detached: it is gone from the table and ends with its last user.
+    """
+    while True:
+        try:
+            _umount(path, 0)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                _umount(path, _MNT_DETACH)
+            elif error.errno in (errno.EINVAL, errno.ENOENT):
+                return
+            else:
+                raise
+
+
+def mounts_below(folder: str) -> list[str]:
+    """Mount points at or below `folder`, deepest first, from /proc/self/mountinfo."""
+    found = []
+    prefix = folder.rstrip("/") + "/"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            point = _unescape(line.split(" ", 5)[4])
+            if point == folder or point.startswith(prefix):
+                found.append(point)
+    return sorted(found, key=len, reverse=True)
+
+
+def _unescape(text: str) -> str:
+    """Undo the kernel's octal escapes (space, tab, newline, backslash)."""
+    if "\\" not in text:
+        return text
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text

@@ -1,0 +1,61 @@
+"""What users ask of volumes: list, make, remove. Containers use `volumes` directly, inside their own transactions."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from reconciler.engine.volumes import usage, volumes
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.engine.paths import Paths
+    from reconciler.engine.store import Store
+    from reconciler.engine.volumes.volumes import Volume
+
+
+class Shelf:
+    """The volumes of one pair of roots."""
+
+    def __init__(self, paths: Paths, store: Store) -> None:
+        self._paths = paths
+        self._store = store
+
+    def every(self) -> list[tuple[Volume, tuple[str, ...]]]:
+        """All volumes by name, each with the names of the containers that mount it."""
+        with self._store.read() as connection:
+            users = usage.users(connection)
+            return [(volume, tuple(users.get(volume.name, ()))) for volume in volumes.every(connection)]
+
+    def get(self, name: str) -> tuple[Volume, tuple[str, ...]]:
+        """One volume with its users; raises ReconcilerError, code "not-found"."""
+        with self._store.read() as connection:
+            volume = volumes.get(connection, name)
+            if volume is None:
+                raise _missing(name)
+            return volume, tuple(usage.users(connection).get(name, ()))
+
+    def create(self, name: str = "", *, owner: str = "", labels: dict[str, str] | None = None) -> str:
+        """Have a volume; "" = an anonymous one with a random name. One that exists stays as it is."""
+        anonymous = not name
+        name = name or volumes.random_name()
+        with self._store.write() as connection:
+            volumes.ensure(connection, name, time.time(), anonymous=anonymous, owner=owner, labels=labels)
+        return name
+
+    def remove(self, name: str) -> None:
+        """Delete a volume and its data for good; refused while a container has it, running or not."""
+        volume, users = self.get(name)
+        if users:
+            raise ReconcilerError(
+                f"remove {name}: volume is in use - [{', '.join(users)}]",
+                code="in-use",
+                hint="remove the containers first",
+            )
+        volumes.remove_folder(self._paths, volume.name)
+        with self._store.write() as connection:
+            volumes.forget(connection, volume.name)
+
+
+def _missing(name: str) -> ReconcilerError:
+    return ReconcilerError(f"No such volume: {name}", code="not-found", hint="`reconciler volume ls` lists them")

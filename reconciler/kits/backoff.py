@@ -1,0 +1,18 @@
+"""How long to wait before the next try. Pure arithmetic; who waits brings the clock."""
+
+from __future__ import annotations
+
+RESTART_FIRST = 0.1
+RESTART_LAST = 60.0
+RESTART_RESET = 10.0
+"""Docker's series for restarts, in seconds: 0.1, 0.2, 0.4 ... 60; a container that ran 10 s begins anew."""
+
+
+def restart_delay(ran: float, restarts: int) -> float:
+    """Seconds until the next start of a container that ran `ran` seconds, after `restarts` restarts in a row.
+
+    One that ran long enough to count as well is started at once.
+    """
+    if ran >= RESTART_RESET:
+        return 0.0
+    return min(RESTART_LAST, RESTART_FIRST * 2.0 ** min(restarts, 30))

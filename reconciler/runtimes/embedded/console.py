@@ -1,0 +1,204 @@
+"""The `Console` port over the engine: what the verbs ask."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.containers import bundle, catalog, logs, status
+from reconciler.engine.containers.lifecycle import signal_number
+from reconciler.kits import references
+from reconciler.kits.errors import ReconcilerError
+from reconciler.runtimes.base import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
+from reconciler.runtimes.embedded import inspection, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.facade import Engine
+    from reconciler.runtimes.base import ExecOptions, LogOptions
+
+
+def _silent(_text: str) -> None:
+    return None
+
+
+class EmbeddedConsole:
+    """Each method is one question or one change; see the port for what they promise."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    # --- containers ---------------------------------------------------------------------------------------------------
+
+    def containers(self) -> tuple[ContainerSummary, ...]:
+        """All containers, newest first."""
+        return tuple(self._summary(record) for record in reversed(self.engine.containers.every()))
+
+    def container(self, name: str) -> ContainerSummary:
+        return self._summary(self.engine.containers.find(name))
+
+    def _summary(self, record: Record) -> ContainerSummary:
+        now = self.engine.containers.status(record)
+        image = self.engine.images.find(record.image)
+        running = now.state in (catalog.RUNNING, status.PAUSED)
+        command: tuple[str, ...] = ()
+        if image:
+            command = bundle.arguments_of(record.config, image)
+        notes = record.config.notes
+        return ContainerSummary(
+            id=record.id,
+            name=record.name,
+            image=record.config.image,
+            command=command,
+            state=now.state,
+            created_at=record.created,
+            started_at=record.started,
+            finished_at=now.finished or record.finished,
+            exit_code=now.exit_code,
+            restarting_at=record.restart_at,
+            ports=translate.bindings(record.ports) if running else (),
+            exposed=(*(image.exposed if image else ()), *record.config.exposed),
+            stack=notes.get("stack", ""),
+            key=notes.get("key", ""),
+            labels=record.config.labels,
+            address=record.address if running else "",
+            pid=record.pid if running else 0,
+        )
+
+    def inspect(self, name: str, kind: str = "") -> dict[str, Any]:
+        """In `docker inspect`'s form; without `kind` a container is looked for first, then an image, then a volume."""
+        for one in (kind,) if kind else ("container", "image", "volume"):
+            try:
+                return inspection.BY_KIND[one](self.engine, name)
+            except KeyError:
+                raise ReconcilerError(f'"{kind}" is not a valid value for --type', code="usage") from None
+            except ReconcilerError as error:
+                if kind or error.code not in ("not-found", "bad-reference"):
+                    raise
+        raise ReconcilerError(f"No such object: {name}", code="not-found", hint="see `reconciler ps -a` and `images`")
+
+    def logs(self, name: str, options: LogOptions) -> Iterator[LogRecord]:
+        """What the container wrote."""
+        record = self.engine.containers.find(name)
+        lines = logs.read(
+            self.engine.paths,
+            record.id,
+            tail=options.tail,
+            follow=options.follow,
+            ended=lambda: self._log_has_ended(record.id),
+        )
+        return (found for found in map(_record, lines) if _within(found, options))
+
+    def _log_has_ended(self, container_id: str) -> bool:
+        """Nothing more comes: the container is gone, or down and not about to be restarted."""
+        record = self.engine.containers.get(container_id)
+        if record is None:
+            return True
+        return self.engine.containers.status(record).state not in (
+            catalog.RUNNING,
+            catalog.RESTARTING,
+            status.PAUSED,
+            catalog.CREATED,
+        )
+
+    def exec(self, name: str, options: ExecOptions) -> int:
+        """Run a command in a container, with this process's standard streams."""
+        from reconciler.engine.containers.execute import execute  # noqa: PLC0415 - for this verb only
+
+        return execute(
+            self.engine.containers,
+            name,
+            options.command,
+            interactive=options.interactive,
+            terminal=options.tty,
+            detach=options.detach,
+            user=options.user,
+            working_dir=options.working_dir,
+            environment=options.environment,
+        )
+
+    def start(self, name: str) -> None:
+        self.engine.containers.start(name)
+
+    def stop(self, name: str, timeout: float | None = None) -> None:
+        self.engine.containers.stop(name, timeout)
+
+    def kill(self, name: str, signal: str = "KILL") -> None:
+        self.engine.containers.kill(name, signal_number(signal))
+
+    def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
+        self.engine.containers.remove(name, force=force, with_volumes=volumes)
+        self.engine.tidy()
+
+    # --- images -------------------------------------------------------------------------------------------------------
+
+    def images(self) -> tuple[ImageSummary, ...]:
+        """One row a name, newest first."""
+        return tuple(
+            ImageSummary(
+                references.parse(listed.reference).familiar if listed.reference else "",
+                listed.image.id,
+                listed.created_at,
+                listed.image.size,
+            )
+            for listed in self.engine.images.list()
+        )
+
+    def load(self, path: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
+        return self.engine.images.load(path, progress)
+
+    def import_image(self, path: str, reference: str) -> str:
+        return self.engine.images.import_root(path, reference)
+
+    def remove_image(self, reference: str) -> tuple[str, ...]:
+        return self.engine.images.remove(reference)
+
+    # --- volumes ------------------------------------------------------------------------------------------------------
+
+    def volumes(self) -> tuple[VolumeSummary, ...]:
+        """All volumes by name."""
+        return tuple(
+            VolumeSummary(
+                volume.name,
+                volume.anonymous,
+                volume.owner.partition("/")[0],
+                users,
+                volume.created,
+                self.engine.paths.volume_data(volume.name),
+            )
+            for volume, users in self.engine.volumes.every()
+        )
+
+    def create_volume(self, name: str = "") -> str:
+        return self.engine.volumes.create(name)
+
+    def remove_volume(self, name: str) -> None:
+        self.engine.volumes.remove(name)
+
+
+def _record(line: logs.Line) -> LogRecord:
+    return LogRecord(line.stream, line.data, _utc(line.time), line.partial)
+
+
+def _utc(text: str) -> str:
+    """Conmon stamps local time with nanoseconds and an offset; Docker shows UTC."""
+    stamp, nanoseconds, offset = text[:19], text[20:29], text[29:]
+    if offset in ("+00:00", "-00:00", "Z"):
+        return f"{stamp}.{nanoseconds}Z"
+    try:
+        moment = datetime.datetime.fromisoformat(stamp + offset).astimezone(datetime.UTC)
+    except ValueError:
+        return text
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds}Z"
+
+
+def _within(record: LogRecord, options: LogOptions) -> bool:
+    if options.since is None and options.until is None:
+        return True
+    try:
+        moment = datetime.datetime.fromisoformat(f"{record.time[:26]}Z").timestamp()
+    except ValueError:
+        return True
+    return (options.since is None or moment >= options.since) and (options.until is None or moment <= options.until)

@@ -1,0 +1,208 @@
+"""What `inspect` shows, in the form of the Docker Engine API (v1.41: ContainerInspect, ImageInspect, Volume).
+
+Only what this engine has; nothing is made up. Secrets are masked by whoever prints.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.containers import bundle, catalog, logs, status
+from reconciler.engine.containers.oci import merge_environment
+from reconciler.kits import references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.engine.containers.catalog import Record, ResolvedMount
+    from reconciler.engine.facade import Engine
+    from reconciler.engine.records import ImageConfig
+
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def _time(seconds: float) -> str:
+    if not seconds:
+        return _NEVER
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def container(engine: Engine, name: str) -> dict[str, Any]:
+    """One container."""
+    record = engine.containers.find(name)
+    image = engine.images.resolve(record.image)
+    now = engine.containers.status(record)
+    running = now.state in (catalog.RUNNING, status.PAUSED)
+    arguments = bundle.arguments_of(record.config, image)
+    folder, inside = engine.paths.container(record.id), engine.paths.bundle(record.id)
+    return {
+        "Id": record.id,
+        "Created": _time(record.created),
+        "Path": arguments[0],
+        "Args": list(arguments[1:]),
+        "State": {
+            "Status": now.state,
+            "Running": running,
+            "Paused": now.state == status.PAUSED,
+            "Restarting": now.state == catalog.RESTARTING,
+            "OOMKilled": now.oom,
+            "Dead": now.state == status.HALF_MADE,
+            "Pid": record.pid if running else 0,
+            "ExitCode": now.exit_code or 0,
+            "Error": record.error,
+            "StartedAt": _time(record.started),
+            "FinishedAt": _time(now.finished or record.finished),
+        },
+        "Image": record.image,
+        "ResolvConfPath": os.path.join(inside, "resolv.conf"),
+        "HostnamePath": os.path.join(inside, "hostname"),
+        "HostsPath": os.path.join(inside, "hosts"),
+        "LogPath": logs.path_of(engine.paths, record.id),
+        "Name": f"/{record.name}",
+        "RestartCount": record.restarts,
+        "Driver": "overlay",
+        "GraphDriver": {
+            "Name": "overlay",
+            "Data": {
+                "LowerDir": ":".join(os.path.join(engine.paths.layers, name) for name in reversed(image.layers)),
+                "UpperDir": os.path.join(folder, "upper"),
+                "WorkDir": os.path.join(folder, "work"),
+                "MergedDir": bundle.root_folder(engine.paths, record.id),
+            },
+        },
+        "HostConfig": _host_config(record),
+        "Mounts": [_mount(engine, mount) for mount in record.mounts],
+        "Config": _config(record, image),
+        "NetworkSettings": _network(engine, record, running=running),
+        "Monitor": {"Pid": record.monitor if status.monitor_lives(record) else 0, "Faults": list(now.faults)},
+        "Stack": {key: record.config.notes.get(key, "") for key in ("stack", "key", "origin")},
+    }
+
+
+def _host_config(record: Record) -> dict[str, Any]:
+    config = record.config
+    asked: dict[str, list[dict[str, str]]] = {}
+    for port in config.ports:
+        host = "" if not port.host_port else str(port.host_port)
+        if port.host_port_end > port.host_port:
+            host += f"-{port.host_port_end}"
+        key = f"{port.container_port}/{port.protocol}"
+        asked.setdefault(key, []).append({"HostIp": port.host_ip, "HostPort": host})
+    log_options = {"max-size": str(config.log_max_size), "max-file": str(config.log_max_file)}
+    return {
+        "Binds": [_bind(mount) for mount in record.mounts if mount.kind != "anonymous"] or None,
+        "LogConfig": {"Type": "json-file", "Config": log_options if config.log_max_size else {}},
+        "NetworkMode": "default",
+        "PortBindings": asked,
+        "RestartPolicy": {"Name": config.restart, "MaximumRetryCount": config.max_retries},
+        "VolumesFrom": [v.source + (":ro" if v.read_only else "") for v in config.volumes_from] or None,
+        "Links": [f"/{link.target}:/{record.name}/{link.alias}" for link in config.links] or None,
+        "Privileged": False,
+        "ReadonlyRootfs": False,
+    }
+
+
+def _bind(mount: ResolvedMount) -> str:
+    return f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")
+
+
+def _mount(engine: Engine, mount: ResolvedMount) -> dict[str, Any]:
+    if mount.kind == "bind":
+        shown: dict[str, Any] = {"Type": "bind", "Source": mount.source, "Destination": mount.target, "Mode": ""}
+        return {**shown, "RW": not mount.read_only, "Propagation": "rprivate"}
+    return {
+        "Type": "volume",
+        "Name": mount.source,
+        "Source": engine.paths.volume_data(mount.source),
+        "Destination": mount.target,
+        "Driver": "local",
+        "Mode": "z" if mount.kind == "volume" else "",
+        "RW": not mount.read_only,
+        "Propagation": "",
+    }
+
+
+def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
+    config = record.config
+    entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
+    arguments = bundle.arguments_of(config, image)
+    own = [f"{name}={value}" for name, value in config.environment.items()]
+    return {
+        "Hostname": bundle.hostname_of(record),
+        "User": config.user or image.user,
+        "ExposedPorts": {port: {} for port in (*image.exposed, *config.exposed)},
+        "Tty": False,
+        "OpenStdin": False,
+        "Env": list(merge_environment(image.environment, own)),
+        "Cmd": list(arguments[len(entrypoint) :]),
+        "Image": config.image,
+        "Volumes": {mount.target: {} for mount in record.mounts if mount.kind == "anonymous"},
+        "WorkingDir": config.working_dir or image.working_dir,
+        "Entrypoint": list(entrypoint) or None,
+        "Labels": {**image.labels, **config.labels},
+        "StopSignal": config.stop_signal or image.stop_signal or "SIGTERM",
+        "StopTimeout": config.stop_timeout,
+    }
+
+
+def _network(engine: Engine, record: Record, *, running: bool) -> dict[str, Any]:
+    subnet = engine.network.subnet()
+    ports: dict[str, list[dict[str, str]] | None] = {}
+    for lease in record.ports if running else ():
+        addresses = (lease.host_ip,) if lease.host_ip else ("0.0.0.0", "::")  # noqa: S104 - what is bound, for show
+        shown = [{"HostIp": address, "HostPort": str(lease.host_port)} for address in addresses]
+        ports.setdefault(f"{lease.container_port}/{lease.protocol}", [])
+        ports[f"{lease.container_port}/{lease.protocol}"] += shown  # type: ignore[operator]
+    return {
+        "Bridge": engine.paths.bridge,
+        "Ports": ports,
+        "IPAddress": record.address if running else "",
+        "IPPrefixLen": subnet.prefix if subnet and running else 0,
+        "Gateway": subnet.gateway if subnet and running else "",
+    }
+
+
+def image(engine: Engine, name: str) -> dict[str, Any]:
+    """One image; its configuration as it came is under `Config` where Docker shows the same."""
+    found = engine.images.resolve(name)
+    raw = json.loads(engine.images.configuration(found.id))
+    names = engine.images.names(found.id)
+    return {
+        "Id": found.id,
+        "RepoTags": [references.parse(one).familiar for one in names],
+        "Created": found.created,
+        "Architecture": raw.get("architecture", ""),
+        "Os": raw.get("os", ""),
+        "Size": found.size,
+        "Config": raw.get("config", {}),
+        "RootFS": {"Type": "layers", "Layers": raw.get("rootfs", {}).get("diff_ids", [])},
+        "Origin": engine.images.origin(found.id),
+    }
+
+
+def volume(engine: Engine, name: str) -> dict[str, Any]:
+    """One volume."""
+    found, users = engine.volumes.get(name)
+    return {
+        "CreatedAt": _time(found.created),
+        "Driver": "local",
+        "Labels": found.labels or None,
+        "Mountpoint": engine.paths.volume_data(found.name),
+        "Name": found.name,
+        "Options": None,
+        "Scope": "local",
+        "Anonymous": found.anonymous,
+        "Owner": found.owner,
+        "UsedBy": list(users),
+    }
+
+
+BY_KIND: dict[str, Callable[[Engine, str], dict[str, Any]]] = {
+    "container": container,
+    "image": image,
+    "volume": volume,
+}

@@ -1,0 +1,202 @@
+"""The `Runtime` port over the engine: observe, and one engine call an action."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import catalog, logs, status
+from reconciler.engine.facade import Engine
+from reconciler.engine.kernel import notify
+from reconciler.engine.networks import ports
+from reconciler.engine.records import PortConfig
+from reconciler.kits.errors import ReconcilerError
+from reconciler.model.action import (
+    CreateContainer,
+    CreateVolume,
+    PullImage,
+    RemoveContainer,
+    RemoveVolume,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
+from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
+from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
+from reconciler.runtimes.embedded import translate
+from reconciler.runtimes.embedded.console import EmbeddedConsole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.model.action import Action
+    from reconciler.model.observed import Scope
+    from reconciler.runtimes.base import Context
+
+_IN_PLACE = frozenset(
+    (
+        "labels",
+        "restart",
+        "healthcheck",
+        "logging",
+        "stop_signal",
+        "stop_grace_period",
+        "depends_on",
+        "pull_policy",
+        "ports",
+    )
+)
+_LAST_LINES = 10
+_LONGEST_START = 0.25
+
+
+class EmbeddedRuntime(EmbeddedConsole):
+    """Runs containers on this machine with the engine of our own; implements `Runtime` and `Console`."""
+
+    capabilities = Capabilities(name="embedded", update_in_place=_IN_PLACE)
+
+    def __init__(self, root: str = "", run: str = "") -> None:
+        """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""
+        super().__init__(Engine(root, run))
+
+    # --- observe ------------------------------------------------------------------------------------------------------
+
+    def observe(self, scope: Scope) -> Observed:
+        """Compare the records in the scope with the kernel."""
+        found = [
+            translate.observation(record, self.engine.containers.status(record))
+            for record in self.engine.containers.every()
+            if record.config.notes.get("stack") == scope.stack or record.name in scope.names
+        ]
+        return Observed(
+            containers=tuple(sorted(found, key=lambda c: c.name)),
+            volumes=self._observed_volumes(scope),
+            images=self._observed_images(scope.images),
+            busy_ports=self._busy_ports(scope),
+        )
+
+    def _observed_volumes(self, scope: Scope) -> tuple[ObservedVolume, ...]:
+        found = []
+        for volume, users in self.engine.volumes.every():
+            stack, _, key = volume.owner.partition("/")
+            if stack == scope.stack or volume.name in scope.volumes:
+                found.append(ObservedVolume(volume.name, stack, key, volume.anonymous, users, volume.created))
+        return tuple(found)
+
+    def _observed_images(self, references: Sequence[str]) -> dict[str, ObservedImage]:
+        images = {}
+        for reference in references:
+            if image := self.engine.images.find(reference):
+                images[reference] = ObservedImage(reference, image.id, image.exposed, image.volumes)
+        return images
+
+    def _busy_ports(self, scope: Scope) -> tuple[BusyPort, ...]:
+        if not scope.host_ports:
+            return ()
+        wanted = [PortConfig(0, protocol, host_ip, port) for host_ip, port, protocol in scope.host_ports]
+        with self.engine.store.read() as connection:
+            found = ports.busy(connection, wanted)
+        return tuple(BusyPort(b.host_ip, b.host_port, b.protocol, b.holder) for b in found)
+
+    # --- perform ------------------------------------------------------------------------------------------------------
+
+    def perform(self, action: Action, context: Context) -> Outcome:
+        """One engine call. Raises ReconcilerError, or Cancelled where a stop was given up."""
+        match action:
+            case CreateContainer():
+                return self._create(action)
+            case StartContainer():
+                record = self._record(action.stack, action.key)
+                self.engine.containers.start(record.id)
+                if record.config.log_max_size:
+                    self.engine.settling.wake_keeper()
+            case StopContainer():
+                record = self._record(action.stack, action.key)
+                ran = self.engine.containers.stop(record.id, cancelled=context.cancelled)
+                if context.cancelled() and self.engine.containers.status(record).state == catalog.RUNNING:
+                    raise Cancelled
+                return Outcome(changed=ran)
+            case UpdateContainer():
+                self._update(action)
+            case RemoveContainer():
+                self.engine.containers.remove(self._record(action.stack, action.key).id, force=True)
+            case CreateVolume():
+                volume = action.volume
+                self.engine.volumes.create(volume.name, owner=action.stack, labels=volume.labels)
+            case RemoveVolume():
+                self.engine.volumes.remove(action.name)
+            case PullImage():
+                raise ReconcilerError(
+                    f"image {action.reference} can't be pulled: this runtime takes local images only",
+                    code="pull",
+                    hint="load it: `reconciler load FILE`",
+                )
+        return Outcome()
+
+    def _record(self, stack: str, key: str) -> Record:
+        owner = translate.owner_of(stack, key)
+        with self.engine.store.read() as connection:
+            return catalog.by_owner(connection, owner)
+
+    def _name_of(self, stack: str) -> Callable[[str], str]:
+        return lambda key: self._record(stack, key).name
+
+    def _create(self, action: CreateContainer) -> Outcome:
+        config = translate.configuration(
+            action.stack,
+            action.origin,
+            action.container,
+            action.volumes,
+            action.kept.anonymous,
+            self._name_of(action.stack),
+        )
+        container_id = self.engine.containers.create(
+            config,
+            address=action.kept.address,
+            kept_ports=translate.leases(action.kept.ports),
+            prepare=True,
+        )
+        return Outcome(details={"id": container_id})
+
+    def _update(self, action: UpdateContainer) -> None:
+        record = self._record(action.stack, action.container.key)
+        config = translate.updated(record.config, action.origin, action.container)
+        self.engine.containers.update(record.id, config)
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def events(self, since: float, stop: Callable[[], bool]) -> Iterator[Event]:  # noqa: ARG002 - level, not edge
+        """A hint whenever a container of these roots has ended."""
+        with notify.Folder(self.engine.paths.exits) as exits:
+            while not stop():
+                if exits.wait(0.5):
+                    yield Event("exit", at=time.time())
+
+    def culprit(self, stack: str, key: str) -> str:
+        """The last log lines of a container."""
+        record = self._record(stack, key)
+        lines = logs.read(self.engine.paths, record.id, tail=_LAST_LINES)
+        return "\n".join(line.data.decode("utf-8", "replace") for line in lines)
+
+    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:
+        """Wait until each container is at work or has ended; see the port."""
+        ended: dict[str, tuple[int, str]] = {}
+        deadline = min(deadline, time.monotonic() + _LONGEST_START)
+        for key in keys:
+            record = self._record(stack, key)
+            while True:
+                now = self.engine.containers.status(record)
+                if now.state in (catalog.EXITED, catalog.RESTARTING):
+                    code = now.exit_code if now.exit_code is not None else record.exit_code
+                    ended[key] = (code if code is not None else -1, record.error)
+                    break
+                if status.is_at_work(record) or time.monotonic() > deadline:
+                    break
+                time.sleep(0.0005)
+                record = self._record(stack, key)
+        return ended
+
+    def tidy(self) -> None:
+        """Give back bridge and firewall table once no container is left."""
+        self.engine.tidy()
