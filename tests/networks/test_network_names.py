@@ -1,0 +1,185 @@
+"""Names inside a container: hosts file, resolv.conf, link variables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from netmachine import until
+
+from reconciler.engine.networks import hosts, links
+from reconciler.kits.errors import ReconcilerError
+
+RECORDED = """\
+MYSQL_PORT=tcp://172.17.0.2:3306
+MYSQL_PORT_8000_TCP_START=tcp://172.17.0.2:8000
+MYSQL_PORT_8000_TCP_ADDR=172.17.0.2
+MYSQL_PORT_8000_TCP_PROTO=tcp
+MYSQL_PORT_8000_TCP_PORT_START=8000
+MYSQL_PORT_8000_TCP_END=tcp://172.17.0.2:8002
+MYSQL_PORT_8000_TCP_PORT_END=8002
+MYSQL_PORT_3306_TCP=tcp://172.17.0.2:3306
+MYSQL_PORT_3306_TCP_ADDR=172.17.0.2
+MYSQL_PORT_3306_TCP_PORT=3306
+MYSQL_PORT_3306_TCP_PROTO=tcp
+MYSQL_PORT_8000_TCP=tcp://172.17.0.2:8000
+MYSQL_PORT_8000_TCP_PORT=8000
+MYSQL_PORT_8001_TCP=tcp://172.17.0.2:8001
+MYSQL_PORT_8001_TCP_ADDR=172.17.0.2
+MYSQL_PORT_8001_TCP_PORT=8001
+MYSQL_PORT_8001_TCP_PROTO=tcp
+MYSQL_PORT_8002_TCP=tcp://172.17.0.2:8002
+MYSQL_PORT_8002_TCP_ADDR=172.17.0.2
+MYSQL_PORT_8002_TCP_PORT=8002
+MYSQL_PORT_8002_TCP_PROTO=tcp
+MYSQL_PORT_33060_UDP=udp://172.17.0.2:33060
+MYSQL_PORT_33060_UDP_ADDR=172.17.0.2
+MYSQL_PORT_33060_UDP_PORT=33060
+MYSQL_PORT_33060_UDP_PROTO=udp
+MYSQL_NAME=/web/mysql
+MYSQL_ENV_FOO=bar
+MYSQL_ENV_MYSQL_VERSION=8=x
+"""
+PORTS = [(33060, "udp"), (8001, "tcp"), (3306, "tcp"), (8000, "tcp"), (8002, "tcp")]
+ENVIRONMENT = ["PATH=/bin", "FOO=bar", "MYSQL_VERSION=8=x"]
+
+
+def test_link_variables_are_dockers():
+    made = links.variables("web", "mysql", "172.17.0.2", PORTS, ENVIRONMENT)
+    assert "".join(f"{name}={value}\n" for name, value in made.items()) == RECORDED
+
+
+@given(st.permutations(PORTS), st.booleans())
+def test_link_variables_do_not_depend_on_the_order_of_ports(ports, twice):
+    made = links.variables("web", "mysql", "172.17.0.2", ports * (2 if twice else 1), ENVIRONMENT)
+    assert list(made.items()) == [tuple(line.split("=", 1)) for line in RECORDED.splitlines()]
+
+
+def test_a_link_without_ports_and_what_the_container_sets_itself():
+    first = links.variables("web", "my-sql", "172.17.0.2", [], ["A=1"])
+    assert first == {"MY_SQL_NAME": "/web/my-sql", "MY_SQL_ENV_A": "1"}
+    second = links.variables("web", "db", "172.17.0.3", [(53, "udp")], [])
+    merged = links.with_links([first, second], {"DB_NAME": "mine", "X": "y"})
+    assert merged["DB_NAME"] == "mine"
+    assert (merged["DB_PORT"], merged["MY_SQL_ENV_A"], merged["X"]) == ("udp://172.17.0.3:53", "1", "y")
+
+
+def test_hosts_content_is_dockers_and_padded():
+    names = hosts.link_names("mysql", "d" * 64, "db")
+    text = hosts.content("172.17.0.3", "h1.example.org", [("172.17.0.2", names)])
+    assert len(text) == 4096
+    assert text.rstrip(b"\n").decode().split("\n") == [
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "ff00::0\tip6-mcastprefix",
+        "ff02::1\tip6-allnodes",
+        "ff02::2\tip6-allrouters",
+        f"172.17.0.2\tmysql {'d' * 12} db",
+        "172.17.0.3\th1.example.org h1",
+    ]
+    assert hosts.link_names("db", "d" * 64, "db") == ("db", "d" * 12)
+    many = [("10.0.0.1", (f"a-rather-long-alias-{number}",)) for number in range(200)]
+    assert len(hosts.content("172.17.0.3", "web", many)) == 8192
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\nb", "a\n", "a#b", "a\0"])
+def test_names_that_would_forge_a_line_are_refused(name):
+    with pytest.raises(ReconcilerError):
+        hosts.content("172.17.0.3", "web", [("172.17.0.2", (name,))])
+    with pytest.raises(ReconcilerError):
+        hosts.hostname_file(name)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A folder on a tmpfs, as RUN is."""
+    folder = f"/dev/shm/{tmp_path.parent.name}-{os.getpid()}"
+    os.mkdir(folder)
+    yield folder
+    for name in os.listdir(folder):
+        os.unlink(f"{folder}/{name}")
+    os.rmdir(folder)
+
+
+def test_a_reader_sees_the_old_hosts_or_the_new_and_the_file_never_shrinks(memory):
+    path = f"{memory}/hosts"
+    big = [("10.0.0.1", (f"a-rather-long-alias-{number}",)) for number in range(200)]
+    hosts.write_new(path, "172.17.0.3", "web", [("172.17.0.2", ("db",))])
+    inode = os.stat(path).st_ino
+    assert not hosts.update_in_place(path, "172.17.0.3", "web", [("172.17.0.2", ("db",))])
+    variants = [[("172.17.0.2", ("db",))], [("172.17.200.200", ("db", "another-name"))]]
+    legal = {hosts.content("172.17.0.3", "web", variant) for variant in variants}
+    seen, stop = set(), threading.Event()
+
+    def read():
+        fd = os.open(path, os.O_RDONLY)
+        while not stop.is_set():
+            seen.add(os.pread(fd, 8192, 0))
+        os.close(fd)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(2000):
+        assert hosts.update_in_place(path, "172.17.0.3", "web", variants[(number + 1) % 2])
+    stop.set()
+    reader.join()
+    assert seen == legal
+    hosts.update_in_place(path, "172.17.0.3", "web", big)
+    hosts.update_in_place(path, "172.17.0.3", "web", variants[0])
+    assert (os.stat(path).st_size, os.stat(path).st_ino, os.stat(path).st_mode & 0o777) == (8192, inode, 0o644)
+    with open(path, "rb") as file:
+        assert file.read().rstrip(b"\n") == hosts.content("172.17.0.3", "web", variants[0]).rstrip(b"\n")
+
+
+@pytest.mark.kernel
+def test_a_hosts_file_whose_inode_was_replaced_is_still_reached(tmp_path):
+    """The container keeps the inode that was mounted; /proc/PID/root leads to it."""
+    root, path = tmp_path / "root", tmp_path / "hosts"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc" / "hosts").touch()
+    hosts.write_new(str(path), "172.17.0.3", "web")
+    code = (
+        f"import os, signal, subprocess; subprocess.run(['mount', '--bind', '{path}', '{root}/etc/hosts'], check=True);"
+        f" os.chroot('{root}'); open('/ready', 'w').close(); signal.pause()"
+    )
+    process = subprocess.Popen(["unshare", "-m", sys.executable, "-c", code])
+    try:
+        assert until((root / "ready").exists)
+        replacement = tmp_path / "new"
+        hosts.write_new(str(replacement), "172.17.0.3", "web")
+        replacement.rename(path)
+        link = [("172.17.0.9", ("db",))]
+        assert hosts.update_in_place(str(path), "172.17.0.3", "web", link, pid=process.pid)
+        with open(f"/proc/{process.pid}/root/etc/hosts", "rb") as file:
+            assert file.read() == hosts.content("172.17.0.3", "web", link)
+        assert path.read_bytes() == hosts.content("172.17.0.3", "web", link)
+        assert not hosts.update_in_place(str(path), "172.17.0.3", "web", link, pid=process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("host", "systemd", "expected"),
+    [
+        ("search x.org\nnameserver 10.0.0.1\n", "", "search x.org\nnameserver 10.0.0.1\n"),
+        ("nameserver 127.0.0.53\nsearch a\n", "nameserver 10.1.1.1\n", "nameserver 10.1.1.1\n"),
+        ("nameserver 127.0.0.1\nnameserver 10.0.0.2\n", "nameserver 10.1.1.1\n", "nameserver 10.0.0.2\n"),
+        ("nameserver ::1\nnameserver fd00::1\n", "nameserver 127.0.0.1\n", "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"),
+        (None, None, "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"),
+    ],
+)
+def test_resolv_conf_never_names_what_a_container_can_not_reach(tmp_path, host, systemd, expected):
+    paths = []
+    for name, text in (("host", host), ("systemd", systemd)):
+        path = tmp_path / name
+        if text is not None:
+            path.write_text(text)
+        paths.append(str(path))
+    assert hosts.resolver(*paths) == expected
