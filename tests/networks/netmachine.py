@@ -118,6 +118,7 @@ class Machine:
             self.host.command("ip", *words.split())
         for words in ("address add 198.51.100.7/24 dev eth0", "link set eth0 up", "link set lo up"):
             self.outside.command("ip", *words.split())
+        assert until(lambda: self.host.run(lambda: netlink.flags_of("wan")) & netlink.IFF_RUNNING)
         self.network, self.store = self.roots("one")
 
     def namespace(self):

@@ -73,7 +73,7 @@ def world(machines):
         ("other", "127.0.0.1", 8080, "tcp", REFUSED),
     ],
 )
-def test_reach(world, who, host, port, protocol, answer):  # noqa: PLR0917
+def test_reach(world, who, host, port, protocol, answer):
     assert getattr(world, who).ask(host, port, protocol) == answer
 
 

@@ -37,7 +37,7 @@ _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _DUMP_INTERRUPTED, _CAPPED, _ACK_TLVS = 0x10, 0x100, 0x200
-_IFF_UP = 0x1
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 _CLONE_NEWNET = 0x40000000
 _HEADER = struct.Struct("=IHHII")
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
@@ -136,7 +136,7 @@ def link_add_veth(name: str, peer: str, *, peer_namespace: int, peer_mac: str, m
     descriptor is `peer_namespace`.
     """
     message = load().link()
-    message["flags"] = message["change"] = _IFF_UP
+    message["flags"] = message["change"] = IFF_UP
     far = {
         "attrs": [
             ("IFLA_IFNAME", peer),
@@ -167,7 +167,7 @@ def link_set_up(index: int) -> Request:
     """Bring a link up."""
     message = load().link()
     message["index"] = index
-    message["flags"] = message["change"] = _IFF_UP
+    message["flags"] = message["change"] = IFF_UP
     return _request(message, _RTM_NEWLINK, 0, f"link {index}")
 
 
@@ -322,7 +322,7 @@ def links() -> list[LinkState]:
                 message["index"],
                 message.get_attr("IFLA_ADDRESS") or "",
                 message.get_attr("IFLA_MTU") or 0,
-                bool(message["flags"] & _IFF_UP),
+                bool(message["flags"] & IFF_UP),
                 message.get_attr("IFLA_MASTER") or 0,
                 (info.get_attr("IFLA_INFO_KIND") or "") if info else "",
             )
@@ -361,16 +361,24 @@ def index_of(name: str) -> int:
         return 0
 
 
-def has_address(name: str, address: str) -> bool:
-    """Whether the link `name` is up and `address` is its first IPv4 address (netdevice(7), 0.02 ms)."""
-    request = struct.pack("16s24x", name.encode())
+def _ioctl(name: str, request: int) -> bytes:
+    """netdevice(7): the answer in a struct ifreq (0.02 ms); b"" when there is no such link or it has no such thing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
         try:
-            flags = fcntl.ioctl(connection, _SIOCGIFFLAGS, request)
-            answer = fcntl.ioctl(connection, _SIOCGIFADDR, request)
+            return fcntl.ioctl(connection, request, struct.pack("16s24x", name.encode()))
         except OSError:
-            return False
-    return bool(struct.unpack_from("=H", flags, 16)[0] & _IFF_UP) and answer[20:24] == socket.inet_aton(address)
+            return b""
+
+
+def flags_of(name: str) -> int:
+    """IFF_UP, IFF_RUNNING and so on, 0 when there is no such link."""
+    answer = _ioctl(name, _SIOCGIFFLAGS)
+    return int.from_bytes(answer[16:18], sys.byteorder)
+
+
+def has_address(name: str, address: str) -> bool:
+    """Whether the link `name` is up and `address` is its first IPv4 address."""
+    return bool(flags_of(name) & IFF_UP) and _ioctl(name, _SIOCGIFADDR)[20:24] == socket.inet_aton(address)
 
 
 # --- namespaces -----------------------------------------------------------------------------------------------------

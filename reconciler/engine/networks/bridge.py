@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import netlink, sysctl
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.engine.networks.addresses import Subnet
 
 MTU = 1500
+_PATIENCE = 2.0
 
 
 @contextlib.contextmanager
@@ -106,11 +108,13 @@ def connect(name: str, subnet: Subnet, container: str, generation: int, *, pid: 
         pair = [
             netlink.link_add_veth(
                 veth, "eth0", peer_namespace=namespace, peer_mac=mac_of(address), mtu=MTU, master=master
-            ),
-            netlink.link_set_hairpin(veth),  # with br_netfilter a container reaches its own published port only so
+            )
         ]
         with netlink.opened() as host:
             netlink.in_network_namespace(namespace, lambda: _connect(host, veth, pair, subnet, address))
+            _wait_until_running(veth)
+            # With br_netfilter a container reaches its own published port only by a hairpin.
+            netlink.change(host, [netlink.link_set_hairpin(veth)])
     except OSError as error:
         raise ReconcilerError(
             f"container {container[:12]} could not be connected to {name}: {error.strerror} ({error.filename})",
@@ -148,3 +152,14 @@ def _connect(host: netlink.Connection, veth: str, pair: list[netlink.Request], s
                 netlink.route_add_default(subnet.gateway, index),
             ],
         )
+
+
+def _wait_until_running(name: str) -> None:
+    """The kernel takes note of the far end's coming up in the background; until then the bridge drops all packets,
+
+    and who tries to connect waits a second for TCP's next attempt. It holds the lock that the caller's next request
+    waits for, so that after this and that request the port forwards.
+    """
+    end = time.monotonic() + _PATIENCE
+    while not netlink.flags_of(name) & netlink.IFF_RUNNING and time.monotonic() < end:
+        time.sleep(0.0001)
