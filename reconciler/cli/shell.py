@@ -21,10 +21,8 @@ if TYPE_CHECKING:
         """Both ports in one, as each adapter has them."""
 
 
-RUNTIMES = {
-    "embedded": ("reconciler.runtimes.embedded", "EmbeddedRuntime"),
-    "simulated": ("reconciler.runtimes.simulated", "SimulatedRuntime"),
-}
+RUNTIMES = {"embedded": ("reconciler.runtimes.embedded", "EmbeddedRuntime")}
+"""By name, the module and class that implement both ports; imported when a verb needs one."""
 
 RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
 

@@ -38,8 +38,8 @@ class Holder:
 @contextlib.contextmanager
 def stack_lock(
     stack: str, command: str, *, wait: bool = True, on_wait: Callable[[str], None] | None = None
-) -> Iterator[None]:
-    """Hold the lock of `stack`; `command` is what others read about us.
+) -> Iterator[bool]:
+    """Hold the lock of `stack`; `command` is what others read about us. Yields whether there was a wait.
 
     Held by somebody else: `on_wait` gets one line that names the holder, then this waits for as long as it takes; a
     KeyboardInterrupt ends the wait. Without `wait` it raises LockedError instead.
@@ -58,7 +58,7 @@ def stack_lock(
         else:
             held.callback(os.close, fd)
         _write_note(path, command)
-        yield
+        yield fd is None
 
 
 def holder_of(stack: str) -> Holder | None:

@@ -16,6 +16,11 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.roots import root_folder, run_folder
 
 
+def check_state() -> None:
+    """Refuse a root that is not safe to read state from; makes nothing."""
+    _check(root_folder())
+
+
 def specs_folder() -> str:
     return os.path.join(root_folder(), "state", "specs")
 
@@ -27,11 +32,11 @@ def locks_folder() -> str:
 def ensure_roots() -> None:
     """Make both roots, 0700, or check those that are there. Raises ReconcilerError with code "unsafe-root"."""
     for path in (root_folder(), run_folder()):
-        check_root(path)
+        _check(path)
         files.make_folders(path)
 
 
-def check_root(path: str) -> None:
+def _check(path: str) -> None:
     """Refuse a root that somebody else owns or may enter; one that is absent is fine.
 
     It holds setuid files of images and values of variables. It is refused rather than tightened: a wrong setting may

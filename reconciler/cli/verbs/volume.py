@@ -14,34 +14,30 @@ if TYPE_CHECKING:
 
     from reconciler.cli.shell import Shell
 
-_SUMMARY = """List, inspect, create and remove volumes.
-
-verbs:
-  ls                list volumes
-  inspect NAME...   show all about volumes as JSON
-  create [NAME]     make a volume; without a name it gets a random one
-  rm NAME...        delete volumes and their data"""
-
 
 def add_arguments(parser: Parser) -> None:
-    parser.description = _SUMMARY
-    verbs = parser.add_subparsers(metavar="VERB", dest="action", required=True, parser_class=_SubParser, title="verb")
-    listing = verbs.add_parser("ls")
+    verbs = parser.add_subparsers(metavar="VERB", dest="action", required=True, parser_class=_SubParser, title="verbs")
+    listing = _verb(verbs, "ls", "List volumes")
     listing.add_argument("-q", "--quiet", action="store_true", help="only names")
     add_json(listing)
-    inspection = verbs.add_parser("inspect")
+    inspection = _verb(verbs, "inspect", "Show all about volumes as JSON")
     add_show_secrets(inspection)
     add_names(inspection, "VOLUME")
-    create = verbs.add_parser("create")
+    create = _verb(verbs, "create", "Make a volume; one that is there is left as it is")
     create.add_argument("name", metavar="NAME", nargs="?", default="", help="a random one if left out")
-    remove = verbs.add_parser("rm")
+    remove = _verb(verbs, "rm", "Delete volumes and their data; refused while a container has one")
     remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
     add_names(remove, "VOLUME")
 
 
+def _verb(verbs: Any, name: str, summary: str) -> Parser:
+    parser: Parser = verbs.add_parser(name, help=summary, description=summary + ".")
+    return parser
+
+
 class _SubParser(Parser):
-    def __init__(self, *, prog: str, **_: Any) -> None:
-        super().__init__(prog.removeprefix("reconciler "))
+    def __init__(self, *, prog: str, description: str) -> None:
+        super().__init__(prog.removeprefix("reconciler "), description=description)
 
 
 def run(options: Any, shell: Shell) -> int:

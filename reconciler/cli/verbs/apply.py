@@ -1,0 +1,30 @@
+"""`reconciler apply`: make the containers be what a spec says. It asks nothing; `plan` is for looking first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.passes import add_pass_options, carry_out
+from reconciler.loop.converge import converge
+from reconciler.planner.options import Options
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.shell import Shell
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("path", metavar="SPEC", help='a spec file; "-": standard input')
+    add_pass_options(parser)
+
+
+def run(options: Any, shell: Shell) -> int:
+    machine = shell.machine
+    return carry_out(
+        options,
+        shell,
+        lambda manner, reporter: converge(options.path, machine, manner, reporter),
+        planning=Options(take_over=options.take_over),
+    )

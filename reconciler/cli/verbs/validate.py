@@ -1,0 +1,64 @@
+"""`reconciler validate`: all problems of all spec files, each with its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.parser import add_json
+from reconciler.kits.errors import EXIT_ERROR, Problems, ReconcilerError
+from reconciler.kits.text import plural, printable
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.shell import Shell
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("paths", metavar="SPEC", nargs="+", help='a spec file; "-": standard input')
+    add_json(parser)
+
+
+def run(options: Any, shell: Shell) -> int:
+    from reconciler.loop.resolve import read  # noqa: PLC0415 - not for --help
+
+    documents = []
+    failed = False
+    for path in options.paths:
+        problems: tuple[ReconcilerError, ...] = ()
+        count = 0
+        try:
+            count = len(read(path).containers)
+        except Problems as error:
+            problems = error.problems
+        except ReconcilerError as error:
+            problems = (error,)
+        failed = failed or bool(problems)
+        if options.json:
+            documents.append(_document(path, count, problems))
+            continue
+        for problem in problems:
+            shell.report(problem)
+        if not problems:
+            shell.line(f"{printable(path)}: ok, {plural(count, 'container')}")
+    if options.json:
+        shell.json(documents)
+    return EXIT_ERROR if failed else 0
+
+
+def _document(path: str, count: int, problems: tuple[ReconcilerError, ...]) -> dict[str, Any]:
+    return {
+        "spec": path,
+        "ok": not problems,
+        "containers": count,
+        "problems": [
+            {
+                "code": problem.code,
+                "message": problem.message,
+                "hint": problem.hint,
+                **(problem.position._asdict() if problem.position else {}),
+            }
+            for problem in problems
+        ],
+    }

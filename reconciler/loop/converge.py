@@ -1,0 +1,165 @@
+"""One pass for a stack: resolve, look, plan, carry out, see that what was started stays up.
+
+Not for deciding when to make a pass. For the command line and the loop; knows neither terminals nor engines.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from reconciler.executor.report import Reporter, Result
+from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.loop.resolve import resolve
+from reconciler.model.action import StartContainer
+from reconciler.model.observed import Scope
+from reconciler.planner.options import Options
+from reconciler.planner.planning import plan, plan_down
+from reconciler.planner.scope import scope_of
+from reconciler.sources.files import STANDARD_INPUT
+from reconciler.state import places
+from reconciler.state.locks import stack_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from reconciler.model.observed import Observed
+    from reconciler.model.plan import Plan
+    from reconciler.runtimes.base import Runtime
+
+SETTLE_SECONDS = 5.0
+"""How long a started container may take until it is seen at work; a server needs milliseconds."""
+
+
+def _never() -> bool:
+    return False
+
+
+class PassReporter(Reporter):
+    """Hears what happens in a pass; besides the steps, these. Every method is a no-op to be overridden."""
+
+    def waiting(self, text: str) -> None:
+        """Another run holds the stack: one line for a person."""
+
+    def planned(self, plan: Plan, observed: Observed) -> None:
+        """The plan is made and will be carried out when this returns; what it raises ends the pass."""
+
+
+class Pass:
+    """What one pass came to: the plan, how its steps ended, and (key, error) of containers that ended at once."""
+
+    def __init__(self, plan: Plan, result: Result, ended: tuple[tuple[str, ReconcilerError], ...] = ()) -> None:
+        self.plan = plan
+        self.result = result
+        self.ended = ended
+
+    def error(self) -> ReconcilerError | None:
+        """All that went wrong, as one error; None if the stack is as it should be."""
+        problems = [error for error in (self.result.error(), *(error for _, error in self.ended)) if error]
+        return Problems(problems) if len(problems) > 1 else problems[0] if problems else None
+
+
+class Manner:
+    """How to go about a pass.
+
+    `command` is what others read while they wait for us; without `wait` a held stack is a LockedError; `width` is how
+    many steps run at once (None: the executor's default); `cancel()` turning true ends the pass at a safe point.
+    """
+
+    __slots__ = ("cancel", "command", "options", "wait", "width")
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        options: Options | None = None,
+        wait: bool = True,
+        width: int | None = None,
+        cancel: Callable[[], bool] = _never,
+    ) -> None:
+        self.command = command
+        self.options = options or Options()
+        self.wait = wait
+        self.width = width
+        self.cancel = cancel
+
+
+def preview(path: str, runtime: Runtime, options: Options) -> Plan:
+    """The plan that `converge` would carry out now. Changes nothing, takes no lock."""
+    places.check_state()
+    stack = resolve(path, remember=False)
+    return plan(stack, runtime.observe(scope_of(stack)), options, runtime.capabilities)
+
+
+def converge(path: str, runtime: Runtime, manner: Manner, reporter: PassReporter) -> Pass:
+    """Make the stack of the spec at `path` be what it says.
+
+    Raises ReconcilerError where nothing was begun: a bad spec, a plan that can't be, a stack that is locked. What
+    goes wrong while the plan is carried out is in the pass that is returned.
+    """
+    places.ensure_roots()
+    stack = resolve(path)
+    while True:
+        with stack_lock(stack.name, manner.command, wait=manner.wait, on_wait=reporter.waiting) as waited:
+            fresh = resolve(path) if waited and path != STANDARD_INPUT else stack
+            if fresh.name == stack.name:
+                observed = runtime.observe(scope_of(fresh))
+                made = plan(fresh, observed, manner.options, runtime.capabilities)
+                return _carry_out(made, observed, runtime, manner, reporter)
+        stack = fresh  # while we waited the spec got another name: that one's lock is needed
+
+
+def take_down(target: str, runtime: Runtime, manner: Manner, reporter: PassReporter, *, is_spec: bool) -> Pass:
+    """Take all containers of a stack away; `target` is its spec's path, or its name.
+
+    Raises as `converge`, and with code "not-found" for a name that nothing bears.
+    """
+    places.ensure_roots()
+    stack = resolve(target) if is_spec else None
+    name = stack.name if stack else target
+    if not stack:
+        observed = runtime.observe(Scope(stack=name))
+        if not observed.of_stack(name) and not any(volume.stack == name for volume in observed.volumes):
+            raise ReconcilerError(
+                f'there is no stack "{name}"', code="not-found", hint="name one as ps shows it, or a spec file"
+            )
+    with stack_lock(name, manner.command, wait=manner.wait, on_wait=reporter.waiting):
+        observed = runtime.observe(Scope(stack=name))
+        made = plan_down(
+            name,
+            observed,
+            manner.options,
+            source=stack.source if stack else "",
+            origin=stack.origin if stack else "",
+        )
+        return _carry_out(made, observed, runtime, manner, reporter)
+
+
+def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner, reporter: PassReporter) -> Pass:
+    reporter.planned(made, observed)
+    if made.empty:
+        return Pass(made, Result(made))
+    from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
+
+    result = execute(made, runtime, reporter, manner.cancel, width=manner.width)
+    return Pass(made, result, tuple(_ended(made, result, runtime)))
+
+
+def _ended(made: Plan, result: Result, runtime: Runtime) -> Iterator[tuple[str, ReconcilerError]]:
+    """The containers that this pass started and that have failed since, each with the end of its log."""
+    started = [step.action.key for step in result.done if isinstance(step.action, StartContainer)]
+    if not started or result.interrupted:
+        return
+    ended = runtime.settled(made.stack, started, monotonic() + SETTLE_SECONDS)
+    for key, (code, text) in sorted(ended.items()):
+        if code or text:
+            log = "".join(f"\n    | {line}" for line in runtime.culprit(made.stack, key).splitlines())
+            yield (
+                key,
+                ReconcilerError(
+                    f"container {key} ended at once with exit code {code}"
+                    + (f": {text}" if text else "")
+                    + (f"; its log ends with{log}" if log else "; it wrote nothing"),
+                    code="ended-at-once",
+                ),
+            )

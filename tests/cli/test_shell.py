@@ -1,0 +1,182 @@
+"""What surrounds every verb: help, usage, errors, exit codes, and what is not imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from machines import Shelf
+from reconciler.cli.catalogue import MODULES, overview
+from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.kits.source import Position
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"]])
+def test_help_lists_every_verb_in_eighty_columns(call, argv):
+    ran = call(None, *argv)
+    assert (ran.code, ran.err) == (0, "")
+    assert [verb for verb in MODULES if f"\n  {verb} " not in ran.out] == []
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("verb", sorted(MODULES))
+def test_help_of_each_verb(call, verb):
+    ran = call(None, verb, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"usage: reconciler {verb} ")
+    assert call(None, "help", verb).out == ran.out
+
+
+def test_no_verb_is_wrong_usage_and_shows_help(call):
+    ran = call(None)
+    assert (ran.code, ran.out, ran.err) == (125, "", overview() + "\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "hint"),
+    [
+        (["aply", "x"], 'there is no verb "aply"', "did you mean reconciler apply?"),
+        (["frobnicate"], 'there is no verb "frobnicate"', "reconciler --help lists them"),
+        (["ps", "--fliter", "x"], "unknown option --fliter", "did you mean --filter?"),
+        (["ps", "--al"], "unknown option --al", "did you mean --all?"),
+        (["ps", "web"], '"web" is one argument too many', "usage: reconciler ps"),
+        (["rm"], "the following arguments are required: CONTAINER", "usage: reconciler rm"),
+        (["stop", "-t", "-1", "web"], "-1 is less than 0", "usage: reconciler stop"),
+        (["stop", "-t", "soon", "web"], "argument -t/--time/--timeout: invalid", "usage: reconciler stop"),
+        (["volume"], "the following arguments are required: VERB", "usage: reconciler volume"),
+        (["volume", "rm"], "reconciler volume rm: the following arguments are required", "volume rm --help"),
+        (["--nosuch", "ps"], "unknown option --nosuch before the verb", "see reconciler --help"),
+        (["--runtime", "nosuch", "ps"], 'no runtime is called "nosuch"', "there are embedded"),
+        (["ps", "--runtime", "nosuch"], 'no runtime is called "nosuch"', "there are embedded"),
+    ],
+)
+def test_wrong_usage_is_125_and_says_what_is_right(call, argv, message, hint):
+    ran = call(None, *argv)
+    assert (ran.code, ran.out) == (125, "")
+    assert ran.err.startswith("error: ")
+    assert message in ran.err.splitlines()[0]
+    assert ran.err.splitlines()[1].startswith("  hint: ")
+    assert hint in ran.err.splitlines()[1]
+
+
+class Broken(Shelf):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def containers(self):
+        raise self.error
+
+
+def test_an_error_shows_place_line_and_hint_and_no_control_characters(call):
+    place = Position("evil\x1b]0;x.yaml", 3, 5)
+    error = ReconcilerError("unknown key \x1b[2Jimgae", position=place, excerpt="    imgae: x", hint="image?", exit_code=4)
+    ran = call(Broken(error), "ps")
+    assert ran.err == (
+        "error: evil\\x1b]0;x.yaml:3:5: unknown key \\x1b[2Jimgae\n        imgae: x\n        ^\n  hint: image?\n"
+    )
+    assert ran.code == 4
+
+
+def test_each_of_several_problems_is_an_error_of_its_own(call):
+    ran = call(Broken(Problems([ReconcilerError("one", hint="a"), ReconcilerError("two")])), "ps")
+    assert ran.err == "error: one\n  hint: a\nerror: two\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (PermissionError(13, "Permission denied", "/var/lib/x"), 1, "error: /var/lib/x: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+        (ValueError("boom"), 1, "error: this is a fault of reconciler itself: ValueError: boom\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_is_raised_becomes_words_and_an_exit_code(call, error, code, text):
+    ran = call(Broken(error), "ps")
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith(text)
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("argv", [["--debug", "ps"], ["ps", "--debug"]])
+def test_debug_shows_the_traceback_too(call, argv):
+    ran = call(Broken(ReconcilerError("boom")), *argv)
+    assert "Traceback" in ran.err
+    assert ran.err.endswith("error: boom\n")
+
+
+def test_without_root_it_says_so(call, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    ran = call(None, "ps")
+    assert ran.code == 1
+    assert "reconciler ps needs root" in ran.err
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    script = (
+        "import sys\nfrom reconciler.cli import main\n"
+        "main.overview = lambda: 'x' * 200000\nmain.entry()"
+    )
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([sys.executable, "-c", script, "--help"], stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_version(call, program):
+    assert program("--version").out.startswith("reconciler 0.")
+    ran = call(None, "version")
+    assert ran.out.splitlines()[0].split() == ["reconciler:", program("--version").out.split()[1]]
+
+
+def test_colour_only_where_it_is_wanted(monkeypatch):
+    from reconciler.cli.shell import paint
+
+    class Terminal:
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    assert paint("x", "31", Terminal()) == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert paint("x", "31", Terminal()) == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert paint("x", "31", Terminal()) == "x"
+
+
+def loaded(*argv, machine="None"):
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        f"before = set(sys.modules)\nfrom reconciler.cli.main import main\n"
+        f"code = main({list(argv)!r}, {machine})\n"
+        "assert code == 0, code\n"
+        "print('modules:', *sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+HEAVY = {"pydantic", "pydantic_core", "asyncio", "pyroute2", "rich", "structlog", "yaml", "concurrent", "ssl", "shutil"}
+
+
+def test_help_imports_nothing_but_the_table():
+    modules = loaded("--help")
+    assert {name for name in modules if name.startswith("reconciler.")} == {
+        "reconciler.cli",
+        "reconciler.cli.catalogue",
+        "reconciler.cli.main",
+        "reconciler.cli.shell",
+        "reconciler.kits",
+        "reconciler.kits.errors",
+    }
+    assert modules & (HEAVY | {"argparse", "dataclasses", "inspect", "json", "importlib", "threading"}) == set()
+
+
+@pytest.mark.parametrize("argv", [["version"], ["ps", "--help"], ["apply", "--help"], ["ps", "-a"]])
+def test_light_verbs_import_nothing_heavy(argv):
+    machine = "__import__('machines').Shelf()" if argv == ["ps", "-a"] else "None"
+    assert {name.partition(".")[0] for name in loaded(*argv, machine=machine)} & HEAVY == set()

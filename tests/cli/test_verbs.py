@@ -1,0 +1,188 @@
+"""The verbs that act on containers, images and volumes: what they pass on, print and return."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from machines import Shelf
+from reconciler.runtimes.base import ContainerSummary, LogRecord, VolumeSummary
+
+
+def shelf(*names, **more):
+    containers = [ContainerSummary("a" * 64, name, "i", ("x",), "running", 1.0) for name in names or ("web", "db")]
+    return Shelf(containers, volumes=[VolumeSummary("spare", False, "", (), 1.0)], **more)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "kill", "rm"])
+def test_each_name_is_tried_and_the_errors_come_at_the_end(call, verb):
+    machine = shelf()
+    ran = call(machine, verb, "web", "nosuch", "db", "neither")
+    assert ran.out == "web\ndb\n"
+    assert ran.err == "error: no such container: nosuch\nerror: no such container: neither\n"
+    assert ran.code == 1
+    assert [c[1] for c in machine.calls] == ["web", "db"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["stop", "-t", "0", "web"], ("stop", "web", 0)),
+        (["stop", "web"], ("stop", "web", None)),
+        (["kill", "-s", "TERM", "web"], ("kill", "web", "TERM")),
+        (["kill", "web"], ("kill", "web", "KILL")),
+        (["rm", "-fv", "web"], ("remove", "web", ("force", True), ("volumes", True))),
+        (["rm", "web"], ("remove", "web", ("force", False), ("volumes", False))),
+        (["volume", "create", "data"], ("create_volume", "data")),
+        (["volume", "rm", "spare"], ("remove_volume", "spare")),
+        (["import", "root.tar", "base:1"], ("import_image", "root.tar", "base:1")),
+        (["rmi", "base:1"], ("remove_image", "base:1")),
+    ],
+)
+def test_options_reach_the_machine(call, argv, expected):
+    machine = shelf()
+    assert call(machine, *argv).code == 0
+    assert machine.calls == [expected]
+
+
+def test_rm_force_of_a_missing_container_says_so_and_is_no_failure(call):
+    ran = call(shelf(), "rm", "-f", "nosuch", "web")
+    assert (ran.code, ran.out, ran.err) == (0, "web\n", "error: no such container: nosuch\n")
+
+
+def test_volume_rm_of_a_missing_volume_fails_but_for_force(call):
+    assert call(shelf(), "volume", "rm", "nosuch").code == 1
+    forced = call(shelf(), "volume", "rm", "-f", "nosuch")
+    assert (forced.code, forced.out, forced.err) == (0, "nosuch\n", "")
+
+
+def test_load_says_what_it_brought_with_hostile_names_escaped(call):
+    machine = shelf()
+    ran = call(machine, "load", "-i", "images.tar")
+    assert ran.out == "Loaded image: mariadb:10.11\nLoaded image: a\\x1b[2Jb:1\n"
+    assert machine.calls[0][:2] == ("load", "images.tar")
+
+
+@pytest.mark.parametrize(
+    ("argv", "command", "more"),
+    [
+        (["web", "ls"], ("ls",), {}),
+        (["web", "ls", "-l", "--debug", "--", "-it"], ("ls", "-l", "--debug", "--", "-it"), {}),
+        (["web", "--", "ls"], ("ls",), {}),
+        (["-u", "33:33", "-w", "/srv", "web", "id", "-u"], ("id", "-u"), {"user": "33:33", "working_dir": "/srv"}),
+        (["-i", "web", "mysql", "-u", "root", "-ppassword", "-e", "show databases"], ("mysql", "-u", "root", "-ppassword", "-e", "show databases"), {"interactive": True}),
+        (["-td", "-e", "A=b=c", "--env", "EMPTY=", "web", "env"], ("env",), {"tty": True, "detach": True, "environment": ("A=b=c", "EMPTY=")}),
+        (["-e", "HERE", "-e", "NOT_HERE", "web", "env"], ("env",), {"environment": ("HERE=1",)}),
+    ],
+)
+def test_exec_leaves_the_command_s_options_alone(call, monkeypatch, argv, command, more):
+    monkeypatch.setenv("HERE", "1")
+    monkeypatch.delenv("NOT_HERE", raising=False)
+    machine = shelf()
+    assert call(machine, "exec", *argv).code == 7
+    ((_, name, options),) = machine.calls
+    assert (name, options.command) == ("web", command)
+    assert {key: getattr(options, key) for key in more} == more
+
+
+def test_exec_with_a_terminal_that_is_not_there(call, monkeypatch):
+    machine = shelf()
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        ran = call(machine, "exec", "-it", "web", "sh")
+    assert (ran.code, machine.calls) == (1, [])
+    assert "the input device is not a TTY" in ran.err
+
+
+@pytest.mark.parametrize("argv", [["web"], ["-e", "=x", "web", "ls"], ["--nosuch", "web", "ls"], []])
+def test_exec_wrong_usage(call, argv):
+    machine = shelf()
+    assert call(machine, "exec", *argv).code == 125
+    assert machine.calls == []
+
+
+RECORDS = [
+    LogRecord("stdout", b"one", "2026-11-24T02:40:01.123456789Z"),
+    LogRecord("stderr", b"\x1b[31mtwo\x1b[0m\xff\x1b[2J", "2026-11-24T02:40:02.000000000Z"),
+    LogRecord("stdout", b"thr", "2026-11-24T02:40:03.000000000Z", partial=True),
+    LogRecord("stdout", b"ee", "2026-11-24T02:40:03.000000000Z"),
+]
+
+
+def test_logs_go_to_the_streams_they_came_from_byte_for_byte(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from test_verbs import *\n"
+        "from reconciler.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:], shelf(logs=RECORDS)))"
+    )
+    command = [sys.executable, "-c", script, os.path.dirname(__file__), "logs", "web"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert done.stdout == b"one\nthree\n"
+    assert done.stderr == b"\x1b[31mtwo\x1b[0m\xff\x1b[2J\n"
+    timed = subprocess.run([*command, "-t"], capture_output=True, check=True)
+    assert timed.stdout == b"2026-11-24T02:40:01.123456789Z one\n2026-11-24T02:40:03.000000000Z three\n"
+    on_terminal = _on_terminal(command)
+    assert b"\x1b[31mtwo\x1b[0m\\udcff\\x1b[2J" in on_terminal
+    assert b"\x1b[2J" in _on_terminal([*command, "--raw"])
+
+
+def _on_terminal(command):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    return seen
+
+
+def _read(fd):
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # the other side of a terminal was closed
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], (False, None, None, None)),
+        (["-f", "-n", "5"], (True, 5, None, None)),
+        (["--tail", "all"], (False, None, None, None)),
+        (["--since", "10m", "--until", "30"], (False, None, 1_800_000_000.0 - 600, 1_800_000_000.0 - 30)),
+        (["--since", "2026-11-24T02:40:01.5Z"], (False, None, 1795488001.5, None)),
+        (["--since", "1795488001"], (False, None, 1795488001.0, None)),
+    ],
+)
+def test_logs_options(call, monkeypatch, argv, expected):
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    machine = shelf()
+    assert call(machine, "logs", *argv, "web").code == 0
+    ((_, _, options),) = machine.calls
+    assert (options.follow, options.tail, options.since, options.until) == expected
+
+
+@pytest.mark.parametrize("argv", [["-n", "x"], ["--since", "yesterday"], ["--until", "2026-13-01"]])
+def test_logs_wrong_usage(call, argv):
+    ran = call(shelf(), "logs", *argv, "web")
+    assert ran.code == 125
+    assert argv[-1] in ran.err
+
+
+def test_inspect_masks_what_looks_secret_and_tells_what_is_missing(call):
+    config = {"Env": ["MYSQL_ROOT_PASSWORD=hunter2", "PATH=/bin", "URL=http://u:pw@h/"], "Labels": {"api-token": "t0k3n"}}
+    machine = shelf(objects={"web": {"Id": "a", "Config": config}})
+    ran = call(machine, "inspect", "web", "nosuch")
+    shown = json.loads(ran.out)[0]["Config"]
+    assert shown["Env"] == ["MYSQL_ROOT_PASSWORD=***", "PATH=/bin", "URL=http://u:***@h/"]
+    assert shown["Labels"] == {"api-token": "***"}
+    assert (ran.code, ran.err) == (1, "error: no such object: nosuch\n")
+    assert json.loads(call(machine, "inspect", "--show-secrets", "web").out)[0]["Config"] == config
+    typed = call(machine, "inspect", "--type", "volume", "nosuch")
+    assert (typed.code, typed.out, typed.err) == (1, "[]\n", "error: no such volume: nosuch\n")
