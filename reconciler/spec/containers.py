@@ -119,8 +119,8 @@ class Reader:
     def _environment(self, path: Path, node: Mapping) -> dict[str, str]:
         path = (*path, "environment")
         out: dict[str, str] = {}
-        for file, place in self._env_file_names(node):
-            for name, variable in self._env_file(file, place).items():
+        for file, named in self._env_file_names(node):
+            for name, variable in self._env_file(file, named).items():
                 self.nodes[(*path, name)] = variable
                 out[name] = variable.text
         at = node.get("environment")
@@ -130,7 +130,7 @@ class Reader:
         for name, value, place in self.pairs(path, at):
             self.attempt(place, values.variable_name, name)
             if value is None:
-                value = self._variables.get(name)  # noqa: PLW2901 - as in Compose: taken from outside, or left out
+                value = self._variables.get(name)  # noqa: PLW2901 - as in Compose
             if value is None:
                 out.pop(name, None)
                 del self.nodes[(*path, name)]
@@ -142,9 +142,9 @@ class Reader:
         """The paths of the env files that are there or must be."""
         at = node.get("env_file")
         items = at.items if isinstance(at, Sequence) else [at]
-        place: Node | None
         for item in items:
-            required, place = True, item
+            required = True
+            place: Node | None = item
             if isinstance(item, Mapping):
                 place = item.get("path")
                 flag = item.get("required")

@@ -22,43 +22,62 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 COMPILED = os.path.join(_HERE, "compiled.py")
 JSON_SCHEMA = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "schemas", "stack.schema.json")
 
-_KEPT = {
-    "choices",
-    "expected",
-    "extra_behavior",
-    "fields",
-    "items_schema",
-    "keys_schema",
-    "required",
-    "schema",
-    "strict",
-    "type",
-    "values_schema",
+_SCALARS = {"bool": "true or false", "str": "a string"}
+_TEXT = {"str", "int", "float", "bool"}
+_NODES = {
+    "text": "scalar",
+    "str": "scalar",
+    "bool": "scalar",
+    "literal": "scalar",
+    "list": "list",
+    "keys": "map",
+    "map": "map",
 }
-_TYPES = {
-    "bool",
-    "dict",
-    "float",
-    "int",
-    "list",
-    "literal",
-    "nullable",
-    "str",
-    "typed-dict",
-    "typed-dict-field",
-    "union",
-}
-_PHRASES = {"bool": "true or false", "dict": "a map", "float": "a number", "int": "a whole number", "str": "a string"}
-_TEXT = ["str", "int", "float", "bool"]
-_MARK = "\0"
-"""Begins the names of a union's choices in error locations: no key of a spec can begin so."""
 
 
 def compiled() -> str:
-    """The text of compiled.py: pydantic-core's schema as a literal, without classes and functions."""
-    schema = _clean(TypeAdapter(Stack).core_schema)
-    doc = '"""The shape of a spec, for pydantic-core. Generated from models.py by reconciler.spec.generate: do not edit."""'
-    return f"{doc}\n\nfrom typing import Any\n\nSCHEMA: dict[str, Any] = {_literal(schema, 0)}\n"
+    """The text of compiled.py: the shape as a literal, without classes, in the few kinds that shape.py knows."""
+    shape = _shape(TypeAdapter(Stack).core_schema)
+    doc = '"""The shape of a spec. Generated from models.py by reconciler.spec.generate: do not edit."""'
+    return f"{doc}\n\nfrom typing import Any\n\nSHAPE: dict[str, Any] = {_literal(shape, 0)}\n"
+
+
+def _shape(schema: Any) -> dict[str, Any]:
+    """Pydantic's schema of a type as a shape (the kinds are described in shape.py)."""
+    kind = schema["type"]
+    if kind == "typed-dict":
+        fields = schema["fields"]
+        required = [name for name, field in fields.items() if field["required"]]
+        keys = {name: _shape(field["schema"]) for name, field in fields.items()}
+        return {"is": "keys", "expected": "a map", "required": required, "keys": keys}
+    if kind == "dict":
+        return {"is": "map", "expected": "a map", "values": _shape(schema["values_schema"])}
+    if kind == "list":
+        items = _shape(schema["items_schema"])
+        expected = "a list of strings" if items["is"] in ("str", "text") else "a list"
+        return {"is": "list", "expected": expected, "items": items}
+    if kind == "literal":
+        return {"is": "literal", "expected": " or ".join(map(repr, schema["expected"])), "values": schema["expected"]}
+    if kind == "nullable":
+        inner = _shape(schema["schema"])
+        choices = inner["choices"] if inner["is"] == "choice" else [inner]
+        return {"is": "choice", "choices": [*choices, {"is": "null", "expected": "nothing"}]}
+    if kind == "union":
+        return _choice(schema["choices"])
+    if kind not in _SCALARS:
+        raise TypeError(f"models.py uses {kind!r}, which shape.py does not know")
+    return {"is": kind, "expected": _SCALARS[kind]}
+
+
+def _choice(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    """A union. The four scalar types together are text; what is left must be told apart by the kind of a YAML node."""
+    kinds = {choice["type"] for choice in choices}
+    shapes = [{"is": "text", "expected": "text"}] if kinds >= _TEXT else []
+    shapes += [_shape(choice) for choice in choices if not (kinds >= _TEXT and choice["type"] in _TEXT)]
+    nodes = [_NODES[shape["is"]] for shape in shapes]
+    if len(set(nodes)) < len(nodes):
+        raise TypeError(f"a union in models.py has two choices that are {max(nodes, key=nodes.count)}s")
+    return shapes[0] if len(shapes) == 1 else {"is": "choice", "choices": shapes}
 
 
 def _literal(value: Any, level: int) -> str:
@@ -73,43 +92,6 @@ def _literal(value: Any, level: int) -> str:
         rows = [f"{inside}{_literal(item, level + 1)},\n" for item in value]
     first, last = {dict: ("{", "}"), list: ("[", "]"), tuple: ("(", ")")}[type(value)]
     return f"{first}\n{''.join(rows)}{outside}{last}"
-
-
-def _clean(schema: Any) -> Any:
-    """A schema with what checking needs and nothing else; a union's choices get the words of a message as names."""
-    if isinstance(schema, list):
-        return [_clean(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kind = schema["type"]
-    if kind not in _TYPES:
-        raise TypeError(f"models.py uses {kind!r}, which has no place in compiled.py yet")
-    out = {key: value for key, value in schema.items() if key in _KEPT}
-    if kind == "typed-dict":
-        out["fields"] = {name: _clean(field) for name, field in schema["fields"].items()}
-    elif kind == "union":
-        out["choices"] = [(_clean(choice), _MARK + _phrase(choice, schema)) for choice in schema["choices"]]
-    else:
-        out |= {
-            key: _clean(out[key]) for key in ("schema", "items_schema", "keys_schema", "values_schema") if key in out
-        }
-    return out
-
-
-def _phrase(choice: dict[str, Any], union: dict[str, Any]) -> str:
-    """What a message calls one choice of a union; the four scalar types together are "text"."""
-    kind = choice["type"]
-    if kind in _TEXT and _is_text(union):
-        return "text"
-    if kind == "list":
-        items = choice["items_schema"]
-        return "a list of strings" if items["type"] == "str" or _is_text(items) else "a list"
-    return "a map" if kind == "typed-dict" else _PHRASES[kind]
-
-
-def _is_text(union: dict[str, Any]) -> bool:
-    kinds = [choice["type"] for choice in union.get("choices", ())]
-    return all(kind in kinds for kind in _TEXT)
 
 
 class _Dialect(GenerateJsonSchema):
