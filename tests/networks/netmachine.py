@@ -50,7 +50,7 @@ class Namespace:
         self.process.kill()
         self.process.wait()
 
-    def ask(self, host, port, protocol="tcp", timeout=0.6):
+    def ask(self, host, port, protocol="tcp", timeout=10.0):
         """What the server there answers (its name and the address it sees us at), REFUSED or TIMEOUT."""
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

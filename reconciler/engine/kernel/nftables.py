@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NETFILTER = 12
 _NFT, _CONNTRACK = 10, 1
-_GETTABLE, _GETCHAIN, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 1, 4, 12, 13, 14
+_GETTABLE, _GETCHAIN, _GETRULE, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 1, 4, 7, 12, 13, 14
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _CT_GET, _CT_DELETE = 1, 2
 _REQUEST, _ACK, _CREATE, _NESTED = 0x1, 0x4, 0x400, 0x8000
@@ -112,6 +112,17 @@ def chains() -> list[Chain]:
     return found
 
 
+def rules_with(table: str, chain: str, text: str) -> int:
+    """How many rules of a chain have `text` in them, as a comment's text or an interface's name has."""
+    body = _attribute(1, table.encode() + b"\0") + _attribute(2, chain.encode() + b"\0")
+    try:
+        with netlink.opened(_NETFILTER) as connection:
+            answers = netlink.dump(connection, _message(_NFT, _GETRULE, 0, body))
+    except OSError:
+        return 0
+    return sum(text.encode() + b"\0" in rule for _, rule in answers)
+
+
 def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "replace")
 
@@ -174,22 +185,26 @@ def change_elements(table: str, changes: Sequence[Change]) -> None:
         raise failures[min(failures)]
 
 
-def forget_udp_flows(ports: Collection[int]) -> int:
-    """Delete tracked UDP flows to those destination ports, so that their next packet meets the maps as they are now.
+def forget_udp_flows(ports: Collection[int], hosts: Collection[str]) -> int:
+    """Delete tracked UDP flows to those ports of those addresses: their next packet meets the maps as they are now.
 
-    Returns how many. Without connection tracking over netlink in this kernel there are none to see.
+    Returns how many. Takes 10 ms where the kernel's table is big; without connection tracking over netlink in this
+    kernel there are none to see.
     """
     try:
         with netlink.opened(_NETFILTER) as connection:
             answers = netlink.dump(connection, _message(_CONNTRACK, _CT_GET, 0))
     except OSError:
         return 0
+    packed = {socket.inet_aton(host) for host in hosts}
     gone = 0
     for _, body in answers:
         original = netlink.attributes(body[4:]).get(1, b"")
-        protocol = netlink.attributes(netlink.attributes(original).get(2, b""))
+        parts = netlink.attributes(original)
+        protocol = netlink.attributes(parts.get(2, b""))
         port = int.from_bytes(protocol.get(3, b"\0\0"), "big")
-        if protocol.get(1) == bytes([socket.IPPROTO_UDP]) and port in ports:
+        host = netlink.attributes(parts.get(1, b"")).get(2)
+        if protocol.get(1) == bytes([socket.IPPROTO_UDP]) and port in ports and host in packed:
             gone += _delete_flow(original)
     return gone
 

@@ -52,6 +52,20 @@ def has_ipv6() -> bool:
         return False
 
 
+def local_addresses() -> set[str]:
+    """The IPv4 addresses of this host, from /proc/net/fib_trie."""
+    found = set()
+    leaf = ""
+    with open("/proc/thread-self/net/fib_trie", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if words[0] == "|--":
+                leaf = words[1]
+            elif words == ["/32", "host", "LOCAL"]:
+                found.add(leaf)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSocket:
     """A socket with a local port. `inode` 0 belongs to nobody any more (TIME_WAIT)."""

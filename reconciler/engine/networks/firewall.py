@@ -17,11 +17,11 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.engine.kernel import nftables, processes
+from reconciler.engine.kernel import nftables, processes, sockets
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.engine.records import PortLease
 
@@ -158,24 +158,38 @@ class Firewall:
 
     # --- another firewall's FORWARD chain ---------------------------------------------------------------------------
 
-    def open_forward(self) -> bool:
-        """Where an iptables FORWARD chain drops what is not for it, let our bridge's traffic through; whether it does.
+    def blocked(self) -> bool:
+        """Whether an iptables FORWARD chain drops what is not for it and has no rules of ours yet.
+
+        Asks by netlink; starts a process only where iptables-legacy is in use.
+        """
+        filters = _nft_filter()
+        if chain := _dropping_chain(filters):
+            return bool(_program("nft")) and nftables.rules_with("filter", chain, self._table) < 2
+        rules = _legacy_rules()
+        return bool(rules) and _legacy_chain(rules) != "" and sum(self._table in rule for rule in rules) < 2
+
+    def open_forward(self) -> None:
+        """Let our bridge's traffic through where an iptables FORWARD chain drops what is not for it.
 
         Docker runs DOCKER-USER before its own rules and never changes it; without Docker the rules stand in FORWARD.
         """
-        opened = False
-        for program, chain in _dropping():
-            for direction in ("-i", "-o"):
+        places = [
+            (_program("nft"), _dropping_chain(_nft_filter())),
+            (_program("legacy"), _legacy_chain(_legacy_rules())),
+        ]
+        for program, chain in places:
+            for direction in ("-i", "-o") if program and chain else ():
                 if not self._rule(program, "-C", chain, direction):
-                    opened = self._rule(program, "-I", chain, direction) or opened
-        return opened
+                    self._rule(program, "-I", chain, direction)
 
     def close_forward(self) -> None:
         """Take those rules away, wherever they are."""
-        for program, chain in _places():
-            for direction in ("-i", "-o"):
-                while self._rule(program, "-D", chain, direction):
-                    pass
+        for kind, chains in (("nft", set(_nft_filter())), ("legacy", _chains_of(_legacy_rules()))):
+            for chain in chains & {"FORWARD", "DOCKER-USER"} if _program(kind) else ():
+                for direction in ("-i", "-o"):
+                    while self._rule(_program(kind), "-D", chain, direction):
+                        pass
 
     def _rule(self, program: str, verb: str, chain: str, direction: str) -> bool:
         comment = ["-m", "comment", "--comment", self._table]
@@ -219,35 +233,35 @@ def _mappable(leases: Iterable[PortLease]) -> tuple[PortLease, ...]:
 def _forget(leases: Iterable[PortLease]) -> None:
     """Tracked UDP flows keep going where they went before the maps changed."""
     if ports := {one.host_port for one in leases if one.protocol == "udp"}:
-        nftables.forget_udp_flows(ports)
+        nftables.forget_udp_flows(ports, sockets.local_addresses())
 
 
-def _places() -> list[tuple[str, str]]:
-    """Where rules of ours can stand: (program, chain) of each iptables FORWARD and DOCKER-USER there is."""
-    found = [
-        (_program("iptables-nft"), chain.name)
-        for chain in nftables.chains()
-        if chain.table == "filter" and chain.name in ("FORWARD", "DOCKER-USER")
-    ]
-    if _legacy():
-        found += [(_program("iptables-legacy"), chain) for chain in ("FORWARD", "DOCKER-USER")]
-    return [place for place in found if place[0]]
+def _nft_filter() -> dict[str, str]:
+    """Chains of iptables-nft's filter table with their policies."""
+    return {chain.name: chain.policy for chain in nftables.chains() if chain.table == "filter"}
 
 
-def _dropping() -> list[tuple[str, str]]:
-    """One (program, chain) for each iptables that drops forwarded traffic or belongs to Docker."""
-    found = []
-    filters = {chain.name: chain.policy for chain in nftables.chains() if chain.table == "filter"}
-    if "DOCKER-USER" in filters or filters.get("FORWARD") == "drop":
-        chain = "DOCKER-USER" if "DOCKER-USER" in filters else "FORWARD"
-        found.append((_program("iptables-nft"), chain))
-    if _legacy() and (program := _program("iptables-legacy")):
-        rules = processes.run([program, "-w", "-S"]).out.splitlines()
-        if "-N DOCKER-USER" in rules:
-            found.append((program, "DOCKER-USER"))
-        elif "-P FORWARD DROP" in rules:
-            found.append((program, "FORWARD"))
-    return [place for place in found if place[0]]
+def _dropping_chain(filters: Mapping[str, str]) -> str:
+    """The chain where rules of ours belong, "" if nothing drops what is forwarded."""
+    if "DOCKER-USER" in filters:
+        return "DOCKER-USER"
+    return "FORWARD" if filters.get("FORWARD") == "drop" else ""
+
+
+def _legacy_rules() -> list[str]:
+    """iptables-legacy's filter table; nothing is started where that is not in use."""
+    if not _legacy() or not (program := _program("legacy")):
+        return []
+    return processes.run([program, "-w", "-S"]).out.splitlines()
+
+
+def _chains_of(rules: Iterable[str]) -> set[str]:
+    return {words[1] for rule in rules if (words := rule.split())[0] in ("-P", "-N")}
+
+
+def _legacy_chain(rules: list[str]) -> str:
+    policies = {name: "drop" if f"-P {name} DROP" in rules else "accept" for name in _chains_of(rules)}
+    return _dropping_chain(policies)
 
 
 def _legacy() -> bool:
@@ -258,9 +272,9 @@ def _legacy() -> bool:
         return False
 
 
-def _program(name: str) -> str:
-    """The full path of an iptables of that kind, or of one without a kind; "" if there is none."""
-    for wanted in (name, "iptables"):
+def _program(kind: str) -> str:
+    """The full path of iptables-nft or iptables-legacy, or of an iptables that does not say; "" if there is none."""
+    for wanted in (f"iptables-{kind}", "iptables"):
         for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/usr/local/sbin"):
             path = os.path.join(folder, wanted)
             if os.access(path, os.X_OK):

@@ -57,7 +57,7 @@ class Network:
                 return self._make()
 
     def problems(self) -> list[str]:
-        """What is missing of what running containers need, in words; changes nothing, starts no process."""
+        """What is missing of what running containers need, in words; changes nothing."""
         subnet = self.subnet()
         if not subnet:
             return []
@@ -66,6 +66,8 @@ class Network:
             found.append(f"the bridge {self._bridge} is gone or not as it should be")
         if not self._firewall.present(str(subnet)):
             found.append("the firewall table is gone or not as it should be")
+        if self._firewall.blocked():
+            found.append("another firewall drops the containers' traffic")
         return found
 
     def lease_address(self, connection: sqlite3.Connection, container: str, wanted: str = "") -> str:
@@ -101,7 +103,8 @@ class Network:
             bridge.remove(self._bridge)
 
     def _complete(self, subnet: Subnet) -> bool:
-        return bridge.present(self._bridge, subnet) and self._firewall.present(str(subnet))
+        made = bridge.present(self._bridge, subnet) and self._firewall.present(str(subnet))
+        return made and not self._firewall.blocked()
 
     def _make(self) -> Subnet:
         subnet = self._choose()
