@@ -6,6 +6,7 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.containers.lifecycle import Containers
 from reconciler.engine.containers.settle import Settling
 from reconciler.engine.images.catalog import Images
-from reconciler.engine.kernel import files
+from reconciler.engine.kernel import cgroups, files
 from reconciler.engine.networks.network import Network
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
@@ -43,9 +44,11 @@ class Engine:
         self.volumes = Shelf(self.paths, self.store)
 
     def tidy(self) -> None:
-        """Remove what only containers need (bridge, firewall table) once there are none."""
+        """Remove what only containers need (bridge, firewall table, top cgroup) once there are none."""
         if self.containers.none_left():
             self.network.teardown()
+            with contextlib.suppress(OSError):  # a monitor is ending, or one of another run has come: next time
+                cgroups.remove(self.paths.cgroup, timeout=0.0)
 
 
 def _claim(folders: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.containers import catalog, logs
 from reconciler.engine.containers.settle import keeper_lock
 from reconciler.engine.facade import Engine
-from reconciler.engine.kernel import locks, notify
+from reconciler.engine.kernel import cgroups, locks, notify
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
@@ -49,12 +49,15 @@ def keep(engine: Engine) -> int:
             due, rotating = look(engine)
             if due or rotating:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > LINGER:
+            elif time.monotonic() - idle_since > LINGER or engine.containers.none_left():
                 break
             exits.wait(_pause(due, rotating=rotating))
     os.close(lock)
     # A hook that found the lock held has left its container to us, perhaps after our last look.
     look(engine)
+    if engine.containers.none_left():
+        cgroups.enter("", os.getpid())  # out of the group that goes away now
+        engine.tidy()
     return 0
 
 

@@ -119,6 +119,7 @@ class Containers:
                     self._prepare(container_id)
             except BaseException:
                 self._discard(container_id, known)
+                files.remove_file(os.path.join(self.paths.locks, container_id))
                 raise
         return container_id
 
@@ -376,23 +377,35 @@ class Containers:
             return ran
 
     def _end(self, record: Record, number: int, grace: float, cancelled: Callable[[], bool]) -> bool:
-        """Signal, wait, kill; returns whether the process has ended."""
+        """Signal, wait, kill; returns whether the process has ended, False when `cancelled()` came first.
+
+        A first process without a handler never sees the signal: the kernel drops it. One that is still young may
+        install its handler yet, and gets the signal again then; one that has had as long as its grace period is not
+        waited for, because nothing would come of it.
+        """
         fd = processes.open_process(record.pid, record.pid_start)
         if fd < 0:
             return True
         try:
-            with contextlib.suppress(ProcessLookupError):
-                processes.send_signal(fd, number)
-                cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
-                end = time.monotonic() + grace
-                while not processes.wait_for_end(fd, min(0.1, max(0.0, end - time.monotonic()))):
-                    if cancelled():
-                        return False
-                    if time.monotonic() >= end:
+            end = time.monotonic() + grace
+            settled_down = time.time() - record.started > grace
+            heard = False
+            while grace > 0 and time.monotonic() < end:
+                if not heard:
+                    heard = processes.receives(record.pid, number)
+                    if not _send(fd, number):
+                        return True
+                    cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
+                    if not heard and settled_down:
                         break
-                else:
+                if processes.wait_for_end(fd, min(0.1, max(0.0, end - time.monotonic()))):
                     return True
-                processes.send_signal(fd, signal.SIGKILL)
+                if cancelled():
+                    return False
+            _send(fd, number if grace <= 0 else signal.SIGKILL)
+            if grace <= 0:
+                _send(fd, signal.SIGKILL)
+            cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
             return processes.wait_for_end(fd, 60.0)
         finally:
             os.close(fd)
@@ -465,8 +478,7 @@ class Containers:
             fd = processes.open_process(record.pid, record.pid_start)
             if fd >= 0:
                 try:
-                    with contextlib.suppress(ProcessLookupError):
-                        processes.send_signal(fd, number)
+                    _send(fd, number)
                     if number == signal.SIGKILL:
                         cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
                         processes.wait_for_end(fd, 10.0)
@@ -518,6 +530,15 @@ class Containers:
         volumes.remove_folder(self.paths, name)
         with self.store.write() as connection:
             volumes.forget(connection, name)
+
+
+def _send(fd: int, number: int) -> bool:
+    """Send a signal; returns whether there was still a process to get it."""
+    try:
+        processes.send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _ports_inside(record: Record, image: ImageConfig) -> set[tuple[int, str]]:

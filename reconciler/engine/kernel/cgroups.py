@@ -22,7 +22,7 @@ _NO_TASKS_WITHOUT_SETUP = frozenset({"cpuset"})
 
 @functools.cache
 def form() -> str:
-    """ "v1", "hybrid" or "v2"; "" where no cgroups are mounted."""
+    """Tell v1, hybrid and v2 apart; an empty string where no cgroups are mounted."""
     kinds = _mounted()
     if kinds.get(MOUNT) == "cgroup2":
         return "v2"

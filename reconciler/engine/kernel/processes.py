@@ -108,6 +108,23 @@ def process_state(pid: int) -> str:
         return ""
 
 
+def receives(pid: int, number: int) -> bool:
+    """Whether a signal would do something to the first process of a pid namespace: it is caught, or blocked for later.
+
+    For such a process the default action of a signal is to ignore it (pid_namespaces(7)).
+    """
+    masks = {}
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(("SigCgt:", "SigBlk:")):
+                    name, _, digits = line.partition(":")
+                    masks[name] = int(digits, 16)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(mask >> (number - 1) & 1 for mask in masks.values())
+
+
 def boot_id() -> str:
     """The kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
