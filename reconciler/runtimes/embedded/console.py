@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.facade import Engine
+    from reconciler.engine.records import ImageConfig
     from reconciler.runtimes.base import ExecOptions, LogOptions
 
 
@@ -59,7 +60,7 @@ class EmbeddedConsole:
             exit_code=now.exit_code,
             restarting_at=record.restart_at,
             ports=translate.bindings(record.ports) if running else (),
-            exposed=(*(image.exposed if image else ()), *record.config.exposed),
+            exposed=_unpublished(record, image),
             stack=notes.get("stack", ""),
             key=notes.get("key", ""),
             labels=record.config.labels,
@@ -176,6 +177,13 @@ class EmbeddedConsole:
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)
+
+
+def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:
+    """Exposed ports that no host port leads to."""
+    published = {f"{lease.container_port}/{lease.protocol}" for lease in record.ports}
+    exposed = dict.fromkeys((*(image.exposed if image else ()), *record.config.exposed))
+    return tuple(port for port in exposed if (port if "/" in port else f"{port}/tcp") not in published)
 
 
 def _record(line: logs.Line) -> LogRecord:
