@@ -25,8 +25,10 @@ EXIT_BROKEN_PIPE = 141
 
 def entry() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text streams at this point
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -127,6 +127,8 @@ class Live(Lines):
 
     def __init__(self, shell: Shell, *, quiet: bool = False, approve: Approve | None = None) -> None:
         super().__init__(shell, quiet=quiet, approve=approve)
+        # Order of locks: _out, then rich's own, then _lock, which the display's thread takes to draw.
+        self._out = threading.Lock()
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Step, float]] = {}
         self._words: dict[int, str] = {}
@@ -155,7 +157,7 @@ class Live(Lines):
         super().failed(step, error, seconds)
 
     def show(self, text: str) -> None:
-        with self._lock:
+        with self._out:
             if self._display is None:
                 super().show(text)
                 return
@@ -165,13 +167,13 @@ class Live(Lines):
 
     def close(self) -> None:
         super().close()
-        with self._lock:
-            self._closed = True
-            display, self._display = self._display, None
         if self._timer:
             self._timer.cancel()
-        if display:
-            display.stop()
+        with self._out:
+            self._closed = True
+            if self._display:
+                self._display.stop()
+                self._display = None
 
     def _forget(self, step: Step) -> None:
         with self._lock:
@@ -190,11 +192,10 @@ class Live(Lines):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        with self._lock:
-            if self._closed:
-                return
-            self._display = display
-        display.start()
+        with self._out:
+            if not self._closed:
+                self._display = display
+                display.start()
 
     def _picture(self) -> Any:
         from rich.spinner import Spinner  # noqa: PLC0415 - loaded by now

@@ -108,9 +108,14 @@ class Shell:
         return EXIT_ERROR if errors else 0
 
 
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; one that was closed before we started (None) is not."""
+    return stream is not None and stream.isatty()
+
+
 def colourful(stream: TextIO) -> bool:
     """Whether to use colour: a terminal that has it, and nobody said no (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return on_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, style: str, stream: TextIO) -> str:

@@ -54,7 +54,7 @@ class Shelf:
 
     def __getattr__(self, verb):
         def call(name="", *args, **options):
-            if name and verb != "create_volume" and verb != "import_image":
+            if name and verb not in {"create_volume", "import_image"}:
                 self._check(verb, name)
             self.calls.append((verb, name, *args, *sorted(options.items())))
             return {"load": ("mariadb:10.11", "a\x1b[2Jb:1"), "remove_image": ("Untagged: " + name,)}.get(verb, name)

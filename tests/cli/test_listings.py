@@ -5,8 +5,8 @@ import os
 import re
 
 import pytest
-
 from machines import Shelf
+
 from reconciler.model.observed import PortBinding
 from reconciler.runtimes.base import ContainerSummary, ImageSummary, VolumeSummary
 
@@ -64,14 +64,26 @@ def test_ps_draws_docker_s_table(call):
     ("ports", "exposed", "cell"),
     [
         (both(80, 80), (), "0.0.0.0:80->80/tcp, [::]:80->80/tcp"),
-        ((*both(3306, 3306), PortBinding(80, "tcp", "192.168.0.100", 7777)), (), "0.0.0.0:3306->3306/tcp, [::]:3306->3306/tcp, 192.168.0.100:7777->80/tcp"),
-        ((*both(53, 53, "udp"), *both(53, 53)), (), "0.0.0.0:53->53/tcp, [::]:53->53/tcp, 0.0.0.0:53->53/udp, [::]:53->53/udp"),
+        (
+            (*both(3306, 3306), PortBinding(80, "tcp", "192.168.0.100", 7777)),
+            (),
+            "0.0.0.0:3306->3306/tcp, [::]:3306->3306/tcp, 192.168.0.100:7777->80/tcp",
+        ),
+        (
+            (*both(53, 53, "udp"), *both(53, 53)),
+            (),
+            "0.0.0.0:53->53/tcp, [::]:53->53/tcp, 0.0.0.0:53->53/udp, [::]:53->53/udp",
+        ),
         (
             sum((both(port, port) for port in range(9000, 9004)), ()),
             ("8100/tcp", "8000/tcp", "8002/tcp", "8001/tcp"),
             "8000-8002/tcp, 8100/tcp, 0.0.0.0:9000-9003->9000-9003/tcp, [::]:9000-9003->9000-9003/tcp",
         ),
-        ((PortBinding(80, "tcp", "127.0.0.1", 9000), PortBinding(81, "tcp", "127.0.0.1", 9001)), (), "127.0.0.1:9000->80/tcp, 127.0.0.1:9001->81/tcp"),
+        (
+            (PortBinding(80, "tcp", "127.0.0.1", 9000), PortBinding(81, "tcp", "127.0.0.1", 9001)),
+            (),
+            "127.0.0.1:9000->80/tcp, 127.0.0.1:9001->81/tcp",
+        ),
     ],
 )
 def test_ps_draws_ports_together_that_are_the_same_on_both_sides(call, ports, exposed, cell):

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-
 from machines import Shelf
+
 from reconciler.cli.catalogue import MODULES, overview
+from reconciler.cli.shell import paint
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.kits.source import Position
 
@@ -71,7 +72,9 @@ class Broken(Shelf):
 
 def test_an_error_shows_place_line_and_hint_and_no_control_characters(call):
     place = Position("evil\x1b]0;x.yaml", 3, 5)
-    error = ReconcilerError("unknown key \x1b[2Jimgae", position=place, excerpt="    imgae: x", hint="image?", exit_code=4)
+    error = ReconcilerError(
+        "unknown key \x1b[2Jimgae", position=place, excerpt="    imgae: x", hint="image?", exit_code=4
+    )
     ran = call(Broken(error), "ps")
     assert ran.err == (
         "error: evil\\x1b]0;x.yaml:3:5: unknown key \\x1b[2Jimgae\n        imgae: x\n        ^\n  hint: image?\n"
@@ -114,11 +117,8 @@ def test_without_root_it_says_so(call, monkeypatch):
     assert "reconciler ps needs root" in ran.err
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path):
-    script = (
-        "import sys\nfrom reconciler.cli import main\n"
-        "main.overview = lambda: 'x' * 200000\nmain.entry()"
-    )
+def test_a_reader_that_goes_away_is_no_error():
+    script = "import sys\nfrom reconciler.cli import main\nmain.overview = lambda: 'x' * 200000\nmain.entry()"
     ours, theirs = os.pipe()
     os.close(ours)
     done = subprocess.run([sys.executable, "-c", script, "--help"], stdout=theirs, stderr=subprocess.PIPE, check=False)
@@ -133,8 +133,6 @@ def test_version(call, program):
 
 
 def test_colour_only_where_it_is_wanted(monkeypatch):
-    from reconciler.cli.shell import paint
-
     class Terminal:
         def isatty(self):
             return True
@@ -180,3 +178,16 @@ def test_help_imports_nothing_but_the_table():
 def test_light_verbs_import_nothing_heavy(argv):
     machine = "__import__('machines').Shelf()" if argv == ["ps", "-a"] else "None"
     assert {name.partition(".")[0] for name in loaded(*argv, machine=machine)} & HEAVY == set()
+
+
+def test_closed_standard_streams_are_no_fault(tmp_path):
+    command = [sys.executable, "-c", "from reconciler.cli.main import entry; entry()"]
+    shell = '"$@" <&- >&- 2>"$ERR"; echo "code $?"'
+    for argv, code, text in ((["validate", "-"], 1, "standard input is closed"), (["--version"], 0, "")):
+        env = os.environ | {"ERR": str(tmp_path / "err")}
+        done = subprocess.run(
+            ["sh", "-c", shell, "sh", *command, *argv], capture_output=True, text=True, env=env, check=True
+        )
+        assert done.stdout == f"code {code}\n"
+        assert text in (tmp_path / "err").read_text()
+        assert "Traceback" not in (tmp_path / "err").read_text()

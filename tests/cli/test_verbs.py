@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-
 from machines import Shelf
+
 from reconciler.runtimes.base import ContainerSummary, LogRecord, VolumeSummary
 
 
@@ -73,8 +73,16 @@ def test_load_says_what_it_brought_with_hostile_names_escaped(call):
         (["web", "ls", "-l", "--debug", "--", "-it"], ("ls", "-l", "--debug", "--", "-it"), {}),
         (["web", "--", "ls"], ("ls",), {}),
         (["-u", "33:33", "-w", "/srv", "web", "id", "-u"], ("id", "-u"), {"user": "33:33", "working_dir": "/srv"}),
-        (["-i", "web", "mysql", "-u", "root", "-ppassword", "-e", "show databases"], ("mysql", "-u", "root", "-ppassword", "-e", "show databases"), {"interactive": True}),
-        (["-td", "-e", "A=b=c", "--env", "EMPTY=", "web", "env"], ("env",), {"tty": True, "detach": True, "environment": ("A=b=c", "EMPTY=")}),
+        (
+            ["-i", "web", "mysql", "-u", "root", "-ppassword", "-e", "show databases"],
+            ("mysql", "-u", "root", "-ppassword", "-e", "show databases"),
+            {"interactive": True},
+        ),
+        (
+            ["-td", "-e", "A=b=c", "--env", "EMPTY=", "web", "env"],
+            ("env",),
+            {"tty": True, "detach": True, "environment": ("A=b=c", "EMPTY=")},
+        ),
         (["-e", "HERE", "-e", "NOT_HERE", "web", "env"], ("env",), {"environment": ("HERE=1",)}),
     ],
 )
@@ -112,7 +120,7 @@ RECORDS = [
 ]
 
 
-def test_logs_go_to_the_streams_they_came_from_byte_for_byte(tmp_path):
+def test_logs_go_to_the_streams_they_came_from_byte_for_byte():
     script = (
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from test_verbs import *\n"
@@ -176,7 +184,10 @@ def test_logs_wrong_usage(call, argv):
 
 
 def test_inspect_masks_what_looks_secret_and_tells_what_is_missing(call):
-    config = {"Env": ["MYSQL_ROOT_PASSWORD=hunter2", "PATH=/bin", "URL=http://u:pw@h/"], "Labels": {"api-token": "t0k3n"}}
+    config = {
+        "Env": ["MYSQL_ROOT_PASSWORD=hunter2", "PATH=/bin", "URL=http://u:pw@h/"],
+        "Labels": {"api-token": "t0k3n"},
+    }
     machine = shelf(objects={"web": {"Id": "a", "Config": config}})
     ran = call(machine, "inspect", "web", "nosuch")
     shown = json.loads(ran.out)[0]["Config"]

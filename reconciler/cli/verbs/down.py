@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.passes import add_pass_options, carry_out
+from reconciler.cli.shell import on_terminal
 from reconciler.kits.errors import ReconcilerError, UsageError
 from reconciler.kits.text import plural, printable
 from reconciler.loop.converge import take_down
@@ -30,7 +31,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    if options.volumes and not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if options.volumes and not options.yes and not (on_terminal(sys.stdin) and on_terminal(sys.stderr)):
         raise UsageError(
             "down --volumes deletes data, and there is no terminal to ask on", hint="confirm it with --yes"
         )

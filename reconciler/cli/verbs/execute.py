@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from reconciler.cli.shell import on_terminal
 from reconciler.kits.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(options: Any, shell: Shell) -> int:
     if not command:
         raise UsageError("reconciler exec: there is no command to run", hint="name it after the container")
     environment = tuple(_environment(options.env))
-    if options.interactive and options.tty and not options.detach and not sys.stdin.isatty():
+    if options.interactive and options.tty and not options.detach and not on_terminal(sys.stdin):
         raise ReconcilerError("the input device is not a TTY", hint="leave out -t: standard input is no terminal")
     from reconciler.runtimes.base import ExecOptions  # noqa: PLC0415 - loaded with the runtime in any case
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from reconciler.cli.shell import on_terminal
 from reconciler.kits.errors import UsageError
 from reconciler.kits.text import printable
 
@@ -27,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any, shell: Shell) -> int:
     paths = [*options.input, *options.paths] or ["-"]
-    if "-" in paths and sys.stdin.isatty():
+    if "-" in paths and on_terminal(sys.stdin):
         raise UsageError("reconciler load: standard input is a terminal", hint="name a file, or pipe one in")
 
     def progress(text: str) -> None:

@@ -1,0 +1,31 @@
+"""The command line over a simulated machine, as a process of its own: python drive.py [ARGUMENT...].
+
+HOLD="start container web" makes that action say "holding" on standard error and go on once the run is cancelled;
+with HOLD_ON=1 it never goes on. The machine has images "app" and "base" and, on request, EXITS="web=3" as a job that
+ends at once.
+"""
+
+import os
+import sys
+import threading
+
+from reconciler.cli.main import main
+from reconciler.runtimes.simulated.runtime import Simulated
+
+
+class Holding(Simulated):
+    def perform(self, action, context):
+        if f"{action.verb} {action.subject}" == os.environ.get("HOLD"):
+            sys.stderr.write("holding\n")
+            sys.stderr.flush()
+            if os.environ.get("HOLD_ON"):
+                threading.Event().wait()
+            while not context.cancelled():
+                threading.Event().wait(0.01)
+        return super().perform(action, context)
+
+
+if __name__ == "__main__":
+    machine = Holding(["app", "base"])
+    machine.jobs.update({k: int(v) for k, _, v in (p.partition("=") for p in os.environ.get("EXITS", "").split())})
+    sys.exit(main(sys.argv[1:], machine))

@@ -1,0 +1,319 @@
+"""validate, plan, apply and down over a simulated machine."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from reconciler.model.observed import RUNNING
+from reconciler.runtimes.simulated.runtime import Simulated
+from reconciler.state.locks import holder_of
+
+SPEC = """\
+apiVersion: reconciler/v1
+kind: Stack
+name: shop
+containers:
+  db:
+    image: base
+    environment: {DB_PASSWORD: hunter2}
+    volumes: ["data:/data"]
+  web:
+    image: app
+    links: [db]
+volumes:
+  data: {}
+"""
+DRIVE = [sys.executable, os.path.join(os.path.dirname(__file__), "drive.py")]
+
+
+@pytest.fixture(autouse=True)
+def _spec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.yaml").write_text(SPEC)
+
+
+@pytest.fixture
+def machine():
+    return Simulated(["app", "base"])
+
+
+def states(machine):
+    return {c.key: c.state for c in machine.world.containers.values()}
+
+
+def without_times(text):
+    return re.sub(r"\(\d+\.\d\ds\)", "(0.00s)", text)
+
+
+def test_validate_says_what_is_wrong_everywhere(call, tmp_path):
+    (tmp_path / "bad.yaml").write_text(SPEC.replace("links:", "linsk:").replace("image: base", "imgae: base"))
+    ran = call(None, "validate", "shop.yaml", "bad.yaml", "nosuch.yaml")
+    assert ran.code == 1
+    assert ran.out == "shop.yaml: ok, 2 containers\n"
+    heads = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert [head.split(": ")[1] for head in heads[:-1]] == ["bad.yaml:5:3", "bad.yaml:6:5", "bad.yaml:11:5"]
+    assert "'linsk'" in heads[2]
+    assert "'nosuch.yaml'" in heads[3]
+    documents = json.loads(call(None, "validate", "--json", "shop.yaml", "bad.yaml").out)
+    assert [(d["ok"], d["containers"]) for d in documents] == [(True, 2), (False, 0)]
+    assert documents[1]["problems"][0]["line"] == 5
+    assert call(None, "validate", "shop.yaml").code == 0
+
+
+def test_plan_changes_nothing_and_tells_by_its_exit_code(call, machine, tmp_path):
+    ran = call(machine, "plan", "shop.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert "+ create container web" in ran.out
+    assert call(machine, "plan", "--detailed-exitcode", "shop.yaml").code == 2
+    assert [step["verb"] for step in json.loads(call(machine, "plan", "--json", "shop.yaml").out)["steps"]].count(
+        "start"
+    ) == 2
+    assert machine.trace == []
+    assert sorted(os.listdir(tmp_path)) == ["shop.yaml"]
+    call(machine, "apply", "shop.yaml")
+    after = call(machine, "plan", "--detailed-exitcode", "shop.yaml")
+    assert (after.code, after.out) == (0, "Stack shop from shop.yaml: nothing to do.\n")
+
+
+def test_apply_shows_the_plan_and_each_step_and_then_has_nothing_to_do(call, machine):
+    first = call(machine, "apply", "shop.yaml")
+    assert (first.code, first.err) == (0, "")
+    plan, _, steps = without_times(first.out).partition("\n\ncreated")
+    assert plan.startswith("Stack shop from shop.yaml:\n\n+ create ")
+    assert sorted(("created" + steps).splitlines()) == [
+        "created db (0.00s)",
+        "created volume data (0.00s)",
+        "created web (0.00s)",
+        "started db (0.00s)",
+        "started web (0.00s)",
+    ]
+    assert set(states(machine).values()) == {RUNNING}
+    again = call(machine, "apply", "shop.yaml")
+    assert (again.code, again.out, again.err) == (0, "nothing to do: stack shop is as it should be\n", "")
+
+
+def test_apply_quiet_and_json(call, machine):
+    assert call(machine, "apply", "--quiet", "shop.yaml").out == ""
+    machine.remove_by_hand("shop", "web")
+    ran = call(machine, "apply", "--json", "shop.yaml")
+    document = json.loads(ran.out)
+    assert document["ok"] is True
+    assert document["done"] == [step["number"] for step in document["plan"]["steps"]]
+    assert document["plan"]["steps"][0]["verb"] == "create"
+
+
+def test_a_failed_step_is_told_in_full_and_the_next_apply_goes_on(call, machine):
+    machine.faults.fail_on = {"start container web": "the disk is \x1b[31mfull"}
+    ran = call(machine, "apply", "shop.yaml")
+    assert ran.code == 1
+    assert "failed to start web" in ran.out
+    assert ran.err == "error: can't start container web: the disk is \\x1b[31mfull\n"
+    machine.faults.fail_on = {}
+    assert call(machine, "apply", "shop.yaml").code == 0
+    assert set(states(machine).values()) == {RUNNING}
+
+
+def test_a_container_that_ends_at_once_is_a_failure_with_its_log(call, machine):
+    machine.jobs = {"web": 3}
+    machine.culprit = lambda stack, key: f"{stack}/{key} says:\nno \x1b[2Jdatabase"
+    ran = call(machine, "apply", "shop.yaml")
+    assert ran.code == 1
+    assert ran.err == (
+        "error: container web ended at once with exit code 3; its log ends with\n"
+        "    | shop/web says:\n    | no \\x1b[2Jdatabase\n"
+    )
+
+
+def test_a_job_that_ends_well_is_none(call, machine):
+    machine.jobs = {"web": 0}
+    assert call(machine, "apply", "shop.yaml").code == 0
+
+
+def test_down_removes_containers_and_names_the_volumes_that_stay(call, machine):
+    call(machine, "apply", "shop.yaml")
+    ran = call(machine, "down", "shop.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.endswith("kept 1 volume: shop_data\n")
+    assert states(machine) == {}
+    assert list(machine.world.volumes) == ["shop_data"]
+    again = call(machine, "down", "shop")
+    assert (again.code, again.out) == (0, "nothing to do: stack shop is as it should be\nkept 1 volume: shop_data\n")
+
+
+def test_down_by_a_name_that_nothing_bears(call, machine):
+    call(machine, "apply", "shop.yaml")
+    ran = call(machine, "down", "shpo")
+    assert (ran.code, ran.out) == (1, "")
+    assert 'there is no stack "shpo"' in ran.err
+    assert set(states(machine).values()) == {RUNNING}
+
+
+def test_down_volumes_deletes_only_what_was_confirmed(call, machine, monkeypatch):
+    call(machine, "apply", "shop.yaml")
+    refused = call(machine, "down", "--volumes", "shop.yaml")
+    assert (refused.code, refused.out) == (125, "")
+    assert "confirm it with --yes" in refused.err
+
+    class Terminal:
+        def __init__(self, answer):
+            self.answer = answer
+
+        def isatty(self):
+            return True
+
+        def readline(self):
+            return self.answer
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for answer in ("", "y\n", "no\n"):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        ran = call(machine, "down", "--volumes", "shop.yaml")
+        assert ran.code == 1
+        assert "This deletes 1 volume with all data:\n  shop_data\n" in ran.err
+        assert set(states(machine).values()) == {RUNNING}
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert call(machine, "down", "--volumes", "shop.yaml").code == 0
+    assert (states(machine), machine.world.volumes) == ({}, {})
+
+
+def test_down_volumes_with_yes(call, machine):
+    call(machine, "apply", "shop.yaml")
+    ran = call(machine, "down", "--volumes", "--yes", "shop")
+    assert ran.code == 0
+    assert "kept" not in ran.out
+    assert machine.world.volumes == {}
+
+
+def test_another_file_s_stack_is_refused_unless_taken_over(call, machine, tmp_path):
+    call(machine, "apply", "shop.yaml")
+    (tmp_path / "copy.yaml").write_text(SPEC)
+    for verb in ("plan", "apply", "down"):
+        ran = call(machine, verb, "copy.yaml")
+        assert (ran.code, "--take-over" in ran.err) == (1, True)
+    assert call(machine, "apply", "--take-over", "copy.yaml").code == 0
+
+
+def driven(*argv, **environment):
+    return subprocess.Popen(
+        [*DRIVE, *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_ctrl_c_ends_at_the_next_safe_point():
+    with driven("apply", "shop.yaml", HOLD="start container db") as process:
+        assert process.stderr.readline() == "holding\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert "stopping at the next safe point; once more quits at once" in err
+    assert "started db" in out
+    assert "started web" not in out
+    assert err.endswith("error: interrupted with 1 of 5 steps left\n  hint: the next apply goes on from here\n")
+
+
+def test_a_second_ctrl_c_quits_at_once():
+    with driven("apply", "shop.yaml", HOLD="start container db", HOLD_ON="1") as process:
+        assert process.stderr.readline() == "holding\n"
+        process.send_signal(signal.SIGINT)
+        while "stopping" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+
+
+def test_who_comes_second_waits_or_is_told_by_whom_the_stack_is_held():
+    with driven("apply", "shop.yaml", HOLD="start container db") as first:
+        assert first.stderr.readline() == "holding\n"
+        assert holder_of("shop").pid == first.pid
+        with driven("apply", "--no-wait", "shop.yaml") as hasty:
+            out, err = hasty.communicate()
+        assert (hasty.returncode, out) == (5, "")
+        assert re.fullmatch(
+            rf"error: stack shop is held by pid {first.pid} \(reconciler apply shop.yaml\) since [-\d]+ [:\d]+\n"
+            r"  hint: leave out --no-wait to wait for it\n",
+            err,
+        )
+        with driven("down", "shop") as ignorant, driven("down", "shop.yaml") as patient:
+            assert "there is no stack" in ignorant.communicate()[1]
+            assert patient.stderr.readline().startswith(
+                f"waiting for stack shop, held by pid {first.pid} (reconciler apply"
+            )
+            first.send_signal(signal.SIGINT)
+            first.communicate()
+            assert patient.communicate()[0].startswith("nothing to do")
+            assert patient.returncode == 0
+    assert holder_of("shop") is None
+
+
+def test_ctrl_c_while_waiting_for_a_stack():
+    with driven("apply", "shop.yaml", HOLD="start container db") as first:
+        assert first.stderr.readline() == "holding\n"
+        with driven("apply", "shop.yaml") as second:
+            assert second.stderr.readline().startswith("waiting for stack shop")
+            second.send_signal(signal.SIGINT)
+            assert second.communicate() == ("", "")
+            assert second.returncode == 130
+        first.send_signal(signal.SIGINT)
+        first.communicate()
+
+
+def test_a_terminal_sees_what_takes_long(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"HOLD": "start container db"}
+    with subprocess.Popen(
+        [*DRIVE, "apply", "shop.yaml"], stdout=theirs, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        os.close(theirs)
+        assert process.stderr.readline() == b"holding\n"
+        seen = b""
+        while b"starting db" not in seen:
+            seen += os.read(ours, 65536)
+        process.send_signal(signal.SIGINT)
+        try:
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        except OSError:  # the other side is closed
+            pass
+        process.stderr.read()
+    os.close(ours)
+    assert process.returncode == 130
+    assert b"\x1b[32mcreated\x1b[0m db (" in seen
+    assert b"\x1b[32m+ create container db" in seen
+    assert b"\x1b[32mstarted\x1b[0m db (" in seen
+
+
+def test_apply_with_nothing_to_do_imports_nothing_heavy(tmp_path):
+    script = (
+        "import sys\nfrom reconciler.cli.main import main\n"
+        "from reconciler.runtimes.simulated.runtime import Simulated\n"
+        "machine = Simulated(['app', 'base'])\n"
+        "assert main(['apply', '--quiet', 'shop.yaml'], machine) == 0\n"
+        "machine.world.containers.clear() if sys.argv[1:] else None\n"
+        "known = set(sys.modules)\n"
+        "for name in known:\n"
+        "    if name.partition('.')[0] in ('yaml', 'pydantic', 'pydantic_core') or name.startswith(('reconciler.spec.', 'reconciler.executor.t')):\n"
+        "        del sys.modules[name]\n"
+        "assert main(['apply', 'shop.yaml'], machine) == 0\n"
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    out = done.stdout.splitlines()
+    assert out[0].startswith("nothing to do")
+    modules = set(out[-1].split())
+    tops = {name.partition(".")[0] for name in modules}
+    assert (
+        tops & {"pydantic", "pydantic_core", "yaml", "asyncio", "pyroute2", "rich", "structlog", "concurrent"} == set()
+    )
+    assert not {"reconciler.spec.resolve", "reconciler.executor.threads"} & modules
