@@ -38,9 +38,10 @@ class Reporter:
 
 
 class Result:
-    """How a run ended. `done`, `skipped` and `undone` are steps; `failed` are (step, error), in the order of failing.
+    """How a run ended.
 
-    `outcomes` is by step number. `interrupted`: somebody asked to stop before all had begun.
+    `done`, `skipped` (never begun), `cut_short` (gave up at a safe point when asked to) and `undone` are steps;
+    `failed` and `undo_failed` are (step, error), in the order of failing. `outcomes` is by step number.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -48,15 +49,21 @@ class Result:
         self.done: list[Step] = []
         self.failed: list[tuple[Step, BaseException]] = []
         self.skipped: tuple[Step, ...] = ()
+        self.cut_short: list[Step] = []
         self.undone: list[Step] = []
         self.undo_failed: list[tuple[Step, BaseException]] = []
         self.outcomes: dict[int, Outcome] = {}
-        self.interrupted = False
+        self.cancelled = False
 
     @property
     def ok(self) -> bool:
         """Whether the whole plan was carried out."""
-        return not (self.failed or self.skipped)
+        return len(self.done) == len(self.plan.steps)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something was left undone because somebody asked to stop."""
+        return bool(self.cut_short) or (self.cancelled and bool(self.skipped))
 
     def error(self) -> ReconcilerError | None:
         """What went wrong, naming the step, or None; several errors come as Problems."""
@@ -67,9 +74,9 @@ class Result:
         if problems:
             return problems[0]
         if self.interrupted:
-            count = len(self.skipped)
+            left, total = len(self.plan.steps) - len(self.done), len(self.plan.steps)
             return InterruptedRunError(
-                f"interrupted with {count} of {len(self.plan.steps)} steps not begun",
+                f"interrupted with {left} of {total} steps left",
                 hint="the next apply goes on from here",
             )
         return None

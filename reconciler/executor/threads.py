@@ -50,8 +50,8 @@ def execute(
 ) -> Result:
     """Carry a plan out and say how it went; raises nothing for a step that fails (see `Result.error`).
 
-    `cancel()` turning true, or a KeyboardInterrupt, lets running steps come to their next safe point and begins no
-    new one. What a step raises that is no Exception (a SystemExit, a simulated crash) is raised here, once the
+    Once `cancel()` is true, running steps go on to their next safe point and no new one begins. Whoever wants that of
+    Ctrl-C sets it from a signal handler: a KeyboardInterrupt would leave the steps that run to themselves. What a step raises that is no Exception (a SystemExit, a simulated crash) is raised here, once the
     others that run have ended.
     """
     return _Run(plan, runtime, reporter or Reporter(), cancel, width or default_width()).result()
@@ -67,7 +67,6 @@ class _Run:
         self._runtime = runtime
         self._reporter = reporter
         self._cancel = cancel
-        self._interrupted = False
         self._schedule = Schedule(plan, {WORK: width, WAIT: _STOPS, TRANSFER: _TRANSFERS})
         self._tasks: SimpleQueue[Step | None] = SimpleQueue()
         self._endings: SimpleQueue[Ending] = SimpleQueue()
@@ -78,7 +77,7 @@ class _Run:
     def result(self) -> Result:
         try:
             while self._begin():
-                self._end(*self._next_ending())
+                self._end(*self._endings.get())
         finally:
             for _ in self._threads:
                 self._tasks.put(None)
@@ -89,17 +88,14 @@ class _Run:
         self._result.skipped = self._schedule.skipped
         for step in self._result.skipped:
             self._reporter.skipped(step)
-        self._result.interrupted = self._cancelled() and bool(self._result.skipped)
-        if not self._cancelled():
+        self._result.cancelled = self._cancel()
+        if not self._result.interrupted:
             self._undo()
         return self._result
 
-    def _cancelled(self) -> bool:
-        return self._interrupted or self._cancel()
-
     def _begin(self) -> bool:
         """Begin all that may begin; whether anything runs."""
-        if self._cancelled() or self._fatal:
+        if self._fatal or self._cancel():
             self._schedule.cancel()
         while step := self._schedule.take():
             self._reporter.started(step)
@@ -110,19 +106,15 @@ class _Run:
             self._tasks.put(step)
         return self._schedule.running > 0
 
-    def _next_ending(self) -> Ending:
-        while True:
-            try:
-                return self._endings.get()
-            except KeyboardInterrupt:
-                self._interrupted = True
-
     def _end(self, step: Step, ending: Outcome | BaseException, seconds: float) -> None:
         if isinstance(ending, BaseException):
             self._schedule.fail(step.number)
             if not isinstance(ending, Exception):
                 self._fatal = self._fatal or ending
-            self._result.failed += [] if isinstance(ending, Cancelled) else [(step, ending)]
+            if isinstance(ending, Cancelled):
+                self._result.cut_short.append(step)
+            else:
+                self._result.failed.append((step, ending))
             self._reporter.failed(step, ending, seconds)
         else:
             self._schedule.done(step.number)
@@ -143,7 +135,7 @@ class _Run:
     def _perform(self, step: Step, action: Action) -> Outcome:
         context = Context(
             action_id=f"{self._plan.stack}/{step.number}",
-            cancelled=self._cancelled,
+            cancelled=self._cancel,
             progress=lambda text: self._reporter.progress(step, text),
         )
         return self._runtime.perform(action, context)

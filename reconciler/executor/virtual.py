@@ -81,8 +81,8 @@ class _Run:
         result.skipped = schedule.skipped
         for step in result.skipped:
             self._reporter.skipped(step)
-        result.interrupted = self._cancel() and bool(result.skipped)
-        if not self._cancel():
+        result.cancelled = self._cancel()
+        if not result.interrupted:
             self._undo(schedule)
         return result
 
@@ -94,7 +94,10 @@ class _Run:
             outcome = self._perform(step, step.action)
         except Exception as error:
             schedule.fail(step.number)
-            self._result.failed += [] if isinstance(error, Cancelled) else [(step, error)]
+            if isinstance(error, Cancelled):
+                self._result.cut_short.append(step)
+            else:
+                self._result.failed.append((step, error))
             self._reporter.failed(step, error, seconds)
         else:
             schedule.done(step.number)

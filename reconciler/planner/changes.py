@@ -35,9 +35,9 @@ _CLASSES = {
     "ports": RESTART,
 }
 
-# Lists whose elements are compared one by one, in any order: the part of an element that says which old and new one
+# Fields that are lists, whose elements are compared one by one, in any order: the part of an element that says which old and new one
 # are the same thing changed (a port that moved, a volume swapped under one target).
-_SLOTS: dict[str, Callable[[str], str]] = {
+LISTS: dict[str, Callable[[str], str]] = {
     "links": lambda text: text.rpartition(":")[2],
     "depends_on": lambda text: text.partition(":")[0],
     "volumes": target_of,
@@ -83,8 +83,8 @@ def _parts(field: str, before: Any, after: Any) -> Iterator[tuple[tuple[str, ...
                 yield (key,), _spelled(key, old.get(key)), _spelled(key, new.get(key))
         if not old and not new:  # {} and absent differ for a health check
             yield (), _spelled(field, before), _spelled(field, after)
-    elif field in _SLOTS and isinstance(before, list | None) and isinstance(after, list | None):
-        pairs = list(_pairs(before or [], after or [], _SLOTS[field]))
+    elif field in LISTS and isinstance(before, list | None) and isinstance(after, list | None):
+        pairs = list(_pairs(before or [], after or [], LISTS[field]))
         # The order of ports, links and mounts means nothing; of volumes-from, the later one wins a target.
         if not pairs and field == "volumes_from":
             pairs = [(", ".join(before or ()), ", ".join(after or ()))]
@@ -117,7 +117,7 @@ def _spelled(name: str, value: Any) -> str | None:
 def _place(container: Container, field: str, path: tuple[str, ...], will: str | None) -> tuple[str | int, ...]:
     """Where in the stack the new value stands; of an element that is gone, where its list stands."""
     place: tuple[str | int, ...] = ("containers", container.key, _SPEC_KEYS.get(field, field), *path)
-    if field in _SLOTS and will is not None:
+    if field in LISTS and will is not None:
         index = next((i for i, item in enumerate(getattr(container, field)) if str(item) == will), None)
         return place if index is None else (*place, index)
     return place

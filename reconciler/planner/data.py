@@ -22,16 +22,21 @@ def target_of(text: str) -> str:
     return mount_of(text)[2]
 
 
-def fate_of(seen: ObservedContainer, successor: bool) -> str:
-    """What becomes of the data of a container that is removed, with or without a successor under its key."""
+def fate_of(seen: ObservedContainer, successor: bool, deleted: frozenset[str] = frozenset()) -> str:
+    """What becomes of the data of a container that is removed, with or without a successor under its key.
+
+    `deleted` are names of volumes that are deleted as well; steps of their own say so.
+    """
     parts = []
     for text in sorted(map(str, seen.settings.get("volumes", ()))):
         kind, source, _ = mount_of(text)
-        if kind == "volume":
+        if kind == "volume" and not deleted:
             parts.append(f"volume {source} kept")
         elif kind == "bind":
             parts.append(f"host folder {source} untouched")
     for target, name in sorted(seen.anonymous.items()):
+        if name in deleted:
+            continue
         short = name if len(name) <= 12 else f"{name[:12]}..."
         where = f"anonymous volume {short} at {target}"
         parts.append(f"{where} goes on to the successor" if successor else f"{where} kept")

@@ -121,8 +121,8 @@ def _compare_image(decision: Decision, wanted: Container, seen: ObservedContaine
         return
     if seen.settings.get("image", wanted.image) != wanted.image:
         return
-    old, new = _short_digest(seen.image_id), _short_digest(image.id)
-    decision.because(REPLACE, Reason(f"image {wanted.image}: {old} -> {new}", "image", old, new))
+    old, new = (f"{wanted.image} {_short_digest(digest)}" for digest in (seen.image_id, image.id))
+    decision.because(REPLACE, Reason("its image's name stands for another image now", "image", old, new))
 
 
 def _compare_exposed(

@@ -149,16 +149,16 @@ def _pull_reason(reference: str, decisions: Decisions) -> Reason:
     users = [d for d in decisions.values() if d.wanted and d.wanted.image == reference]
     always = any(d.wanted and d.wanted.pull_policy == "always" for d in users)
     names = ", ".join(d.key for d in users)
-    return Reason(f"pull_policy of {names} is always" if always else f"it is not here, and {names} needs it")
+    return Reason(f"pull_policy of {names} is always" if always else f"it is not here, and needed by {names}")
 
 
-def _take_down(draft: Draft, stack: str, decision: Decision) -> None:
+def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[str] = frozenset()) -> None:
     key = decision.key
     if decision.stops:
         draft.add(_STOP, key, StopContainer(stack, key), decision.change, decision.reasons, downtime=True)
     if decision.removes:
         assert decision.seen
-        data = fate_of(decision.seen, successor=decision.creates)
+        data = fate_of(decision.seen, successor=decision.creates, deleted=deleted)
         draft.add(_REMOVE, key, RemoveContainer(stack, key), decision.change, decision.reasons, data=data)
         draft.wait((_REMOVE, key), (_STOP, key))
 
@@ -205,9 +205,8 @@ def _order_down(draft: Draft, decisions: Decisions) -> None:
     going = {key for key, d in decisions.items() if d.stops or d.removes}
     order, _ = targets_first(uses)
     for key, targets in through(uses, order, going).items():
-        last_down = _STOP if draft.has(_STOP, key) else _REMOVE
         for target in targets:
-            draft.wait((_STOP, target), (last_down, key))
+            draft.wait((_down_by(draft, target), target), (_down_by(draft, key), key))
     bound = acyclic({key: tuple(sorted(used_before(s, BINDING))) for key, s in settings.items()})
     anew = {key for key, d in decisions.items() if d.removes or d.creates}
     order, _ = targets_first(bound)
@@ -215,6 +214,11 @@ def _order_down(draft: Draft, decisions: Decisions) -> None:
         for target in targets:
             draft.wait((_REMOVE, target), (_REMOVE, key))
             draft.wait((_CREATE, target), (_REMOVE, key))
+
+
+def _down_by(draft: Draft, key: str) -> int:
+    """The step after which a container is down; one that does not run, and goes, counts as down when it is gone."""
+    return _STOP if draft.has(_STOP, key) else _REMOVE
 
 
 def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str, set[str]]) -> None:
@@ -230,11 +234,11 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
         draft.wait((_first_up(decisions[key]), key), *((_REMOVE, other) for other in others))
 
 
-def steps_down(stack: str, decisions: Decisions, volumes: Iterable[ObservedVolume]) -> tuple[Step, ...]:
+def steps_down(stack: str, decisions: Decisions, volumes: list[ObservedVolume]) -> tuple[Step, ...]:
     """Stop and remove every container of the decisions, users first, and then delete the volumes given."""
     draft = Draft()
     for decision in decisions.values():
-        _take_down(draft, stack, decision)
+        _take_down(draft, stack, decision, frozenset(volume.name for volume in volumes))
     keys = {decision.seen.name: key for key, decision in decisions.items() if decision.seen}
     for volume in volumes:
         reason = Reason("volumes were asked to be deleted too")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
 from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPLACE, RESTART, START
+from reconciler.planner.changes import LISTS
 
 if TYPE_CHECKING:
     from reconciler.model.plan import Plan, Reason, Step
@@ -77,7 +78,10 @@ def _step(step: Step, width: int, *, explain: bool) -> list[str]:
 
 def _change(reason: Reason) -> str:
     place = f"  ({printable(str(reason.position))})" if reason.position else ""
-    return f"{printable(reason.field)}: {_value(reason.old)} -> {_value(reason.new)}{place}"
+    field, old, new = printable(reason.field), _value(reason.old), _value(reason.new)
+    if reason.field in LISTS and None in (reason.old, reason.new):
+        return f"{field}: {f'+ {new}' if reason.old is None else f'- {old}'}{place}"
+    return f"{field}: {old} -> {new}{place}"
 
 
 def _value(text: str | None) -> str:
