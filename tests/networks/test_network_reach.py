@@ -13,7 +13,7 @@ import pytest
 from netmachine import REFUSED, TIMEOUT, until
 
 from reconciler.engine.kernel import netlink, nftables, sysctl
-from reconciler.engine.networks import bridge
+from reconciler.engine.networks import bridge, pools
 from reconciler.engine.networks.firewall import _packed_key
 from reconciler.engine.records import PortConfig, PortLease
 
@@ -211,8 +211,17 @@ def test_an_interrupted_connect_is_repeated(machine):
     assert machine.host.ask("172.17.0.9", 80) == REFUSED
 
 
-def test_everybody_prepares_at_once(machine):
+def test_everybody_prepares_at_once(machine, monkeypatch):
     """Two pairs of roots and several threads each: one bridge and table a pair, and different subnets."""
+    look, both_looked = pools.in_use, threading.Barrier(2)
+
+    def look_at_the_same_time():
+        seen = look()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_looked.wait(0.3)
+        return seen
+
+    monkeypatch.setattr(pools, "in_use", look_at_the_same_time)
     second, _ = machine.roots("two")
     networks = [machine.network, second] * 3
     found = {}
