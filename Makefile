@@ -29,3 +29,7 @@ $(BIN)/.installed: pyproject.toml
 $(BIN)/.dev: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml","rb"))["dependency-groups"]["dev"])')
 	touch $@
+
+.PHONY: images
+images: ## build/images/: what the demo and the tests run, from Debian packages; only what is missing or changed
+	@examples/images/build.py
