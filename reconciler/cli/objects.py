@@ -28,7 +28,7 @@ def show(names: Sequence[str], kind: str, shell: Shell, *, secrets: bool) -> int
     found: list[Any] = []
 
     def output() -> None:
-        shell.line(json.dumps(found if secrets else without_secrets(found), indent=4, ensure_ascii=False))
+        shell.line(json.dumps(found if secrets else without_secrets(found), indent=4))
 
     return shell.each(
         names, lambda name: found.append(shell.machine.inspect(name, kind)), echo=False, before_errors=output

@@ -35,10 +35,11 @@ def carry_out(
     make_pass: Callable[[Manner, PassReporter], Pass],
     *,
     planning: Options,
+    idle: str,
     approve: Approve | None = None,
 ) -> int:
-    """Make a pass, show how it goes, say what went wrong; the exit code. `approve` as for `progress.Lines`."""
-    reporter = reporter_for(shell, quiet=options.quiet or options.json, approve=approve)
+    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`."""
+    reporter = reporter_for(shell, idle=idle, quiet=options.quiet or options.json, approve=approve)
     manner = Manner(
         " ".join(["reconciler", *sys.argv[1:]]),
         options=planning,

@@ -66,11 +66,13 @@ def _coloured(line: str) -> str:
 class Lines(PassReporter):
     """The plan and a plain line a step on standard output; nothing but waits with `quiet`.
 
-    `approve` sees the plan before anything else happens and may raise to stop it.
+    `idle` says of the stack why there is nothing to do. `approve` sees the plan before anything else happens and may
+    raise to stop it.
     """
 
-    def __init__(self, shell: Shell, *, quiet: bool = False, approve: Approve | None = None) -> None:
+    def __init__(self, shell: Shell, *, idle: str, quiet: bool = False, approve: Approve | None = None) -> None:
         self._shell = shell
+        self._idle = idle
         self._quiet = quiet
         self._approve = approve
         self.interrupts = Interrupts()
@@ -90,7 +92,7 @@ class Lines(PassReporter):
         if self._quiet:
             return
         if plan.empty:
-            self.show(f"nothing to do: stack {printable(plan.stack)} is as it should be")
+            self.show(f"nothing to do: stack {printable(plan.stack)} {self._idle}")
             for note in plan.notes:
                 self.show(f"note: {printable(note)}")
             return
@@ -125,8 +127,8 @@ class Lines(PassReporter):
 class Live(Lines):
     """The same, with a spinner, the time so far and the last word of each step that runs, when it takes long."""
 
-    def __init__(self, shell: Shell, *, quiet: bool = False, approve: Approve | None = None) -> None:
-        super().__init__(shell, quiet=quiet, approve=approve)
+    def __init__(self, shell: Shell, *, idle: str, quiet: bool = False, approve: Approve | None = None) -> None:
+        super().__init__(shell, idle=idle, quiet=quiet, approve=approve)
         # Order of locks: _out, then rich's own, then _lock, which the display's thread takes to draw.
         self._out = threading.Lock()
         self._lock = threading.Lock()
@@ -221,7 +223,7 @@ def name_of(step: Step) -> str:
     return printable(step.action.subject.removeprefix("container "))
 
 
-def reporter_for(shell: Shell, *, quiet: bool, approve: Approve | None = None) -> Lines:
+def reporter_for(shell: Shell, *, idle: str, quiet: bool, approve: Approve | None = None) -> Lines:
     """Spinners on a terminal that can show them, plain lines elsewhere (and with NO_COLOR)."""
     kind = Live if colourful(sys.stdout) and not quiet else Lines
-    return kind(shell, quiet=quiet, approve=approve)
+    return kind(shell, idle=idle, quiet=quiet, approve=approve)

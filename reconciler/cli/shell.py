@@ -71,10 +71,10 @@ class Shell:
         sys.stderr.flush()
 
     def json(self, value: Any) -> None:
-        """A JSON document on standard output."""
+        """A JSON document on standard output, in ASCII: what others named can't drive a terminal."""
         import json  # noqa: PLC0415 - only with --json
 
-        self.line(json.dumps(value, indent=2, ensure_ascii=False))
+        self.line(json.dumps(value, indent=2))
 
     def report(self, error: ReconcilerError) -> None:
         """Say what went wrong, with control characters of whatever it quotes escaped."""

@@ -52,6 +52,8 @@ def status(container: ContainerSummary, now: float) -> str:
             return f"Restarting ({code}) {ago(container.finished_at, now)}"
         case "exited":
             return f"Exited ({code}) {ago(container.finished_at, now)}"
+        case "removing":
+            return "Removal In Progress"
         case other:
             return other.capitalize()
 

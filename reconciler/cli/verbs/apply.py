@@ -27,4 +27,5 @@ def run(options: Any, shell: Shell) -> int:
         shell,
         lambda manner, reporter: converge(options.path, machine, manner, reporter),
         planning=Options(take_over=options.take_over),
+        idle="is as it should be",
     )

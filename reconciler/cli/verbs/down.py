@@ -49,6 +49,7 @@ def run(options: Any, shell: Shell) -> int:
         shell,
         lambda manner, reporter: take_down(options.target, machine, manner, reporter, is_spec=_is_spec(options.target)),
         planning=Options(take_over=options.take_over, remove_volumes=options.volumes),
+        idle="has no containers",
         approve=approve,
     )
     if kept and not (options.quiet or options.json):

@@ -62,7 +62,7 @@ class _Stream:
         if self._escape:
             from reconciler.kits.text import printable_log  # noqa: PLC0415 - only on a terminal
 
-            data = printable_log(data.removesuffix(b"\r").decode("utf-8", "surrogateescape")).encode()
+            data = printable_log(data.removesuffix(b"\r").decode("utf-8", "backslashreplace")).encode()
         prefix = f"{record.time} ".encode() if timestamps and not self._within else b""
         self._out.write(prefix + data + (b"" if record.partial else b"\n"))
         self._within = record.partial

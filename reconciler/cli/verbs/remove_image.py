@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.cli.parser import add_names
+from reconciler.kits.text import printable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,6 +21,6 @@ def add_arguments(parser: Parser) -> None:
 def run(options: Any, shell: Shell) -> int:
     def remove(name: str) -> None:
         for line in shell.machine.remove_image(name):
-            shell.line(line)
+            shell.line(printable(line))
 
     return shell.each(options.names, remove, echo=False)
