@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.text import quote
+from reconciler.kits.text import nearest, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,15 +109,13 @@ class FileTree:
 
     def _neighbours(self, path: str) -> str:
         """What to do about a missing file: the most alike name in the same folder, if there is one."""
-        import difflib  # noqa: PLC0415 - only on errors
-
         folder, name = posixpath.split(path)
         try:
             names = os.listdir(posixpath.join(self.base, folder))
         except (OSError, ValueError):
             return f"there is no folder {quote(self.display(folder or '.'), 200)} either"
-        near = difflib.get_close_matches(name, names, 1)
-        return f"did you mean {quote(self.display(posixpath.join(folder, near[0])), 200)}?" if near else ""
+        near = nearest(name, names)
+        return f"did you mean {quote(self.display(posixpath.join(folder, near)), 200)}?" if near else ""
 
 
 def specs_in(folder: str) -> list[str]:

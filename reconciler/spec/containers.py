@@ -148,7 +148,7 @@ class Reader:
             if isinstance(item, Mapping):
                 place = item.get("path")
                 flag = item.get("required")
-                required = not (isinstance(flag, Scalar) and flag.value is False)
+                required = not (isinstance(flag, Scalar) and not flag.truth)
             if not isinstance(place, Scalar) or place.failed:
                 continue
             if required or self._tree.exists(place.text):
@@ -208,7 +208,7 @@ class Reader:
         disable = at.get("disable")
         nothing: tuple[str, ...] = ()
         test = read.node("test", _health_test, nothing)
-        if isinstance(disable, Scalar) and disable.value is True:
+        if isinstance(disable, Scalar) and disable.truth:
             test = ("NONE",)
         return desired.Healthcheck(
             test=test,
@@ -327,9 +327,9 @@ def _long_mount(item: Mapping, base: str, home: Callable[[], str | None]) -> des
     if kind not in ("volume", "bind"):
         raise BadValueError(f"mounts of type {kind} are not supported yet", "volume or bind")
     flag, options = item.get("read_only"), item.get("volume")
-    read_only = isinstance(flag, Scalar) and flag.value is True
+    read_only = isinstance(flag, Scalar) and flag.truth
     nocopy_flag = options.get("nocopy") if isinstance(options, Mapping) else None
-    nocopy = isinstance(nocopy_flag, Scalar) and nocopy_flag.value is True
+    nocopy = isinstance(nocopy_flag, Scalar) and nocopy_flag.truth
     if kind == "volume" and not source:
         return desired.Mount("anonymous", "", mounts.target(where), read_only, nocopy)
     return mounts.make(source, where, base, home, read_only=read_only, nocopy=nocopy, kind=kind)

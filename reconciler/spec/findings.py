@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from reconciler.kits import text
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.kits.text import quote
 
@@ -57,17 +58,14 @@ class Findings:
 
 def finding(message: str, at: Node, *, hint: str = "", code: str = "bad-spec") -> ReconcilerError:
     """An error at a node, with its line."""
-    excerpt = at.source.excerpt(at.line)
+    excerpt = at.source.excerpt(at.line, at.column)
     return ReconcilerError(message, code=code, position=at.position, excerpt=excerpt, hint=hint)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, "" if none is near."""
-    import difflib  # noqa: PLC0415 - only on errors
-
+    """The known word that was probably meant, whatever its case and dashes; "" if none is near."""
     folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), folded, 1, 0.7)
-    return folded[near[0]] if near else ""
+    return folded.get(text.nearest(word.lower().replace("-", "_"), folded), "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -69,11 +69,14 @@ def load(source: Source, findings: Findings) -> Mapping:
     Duplicate keys, tags and bad merges go to `findings`; what leaves no tree to go on with is raised.
     """
     try:
-        root = _Composer(source, findings).compose(yaml.parse(source.text, Loader=_LOADER))
+        composer = _Composer(source, findings)
+        root = composer.compose(yaml.parse(source.text, Loader=_LOADER))
     except MarkedYAMLError as error:
         raise explain(error, source) from None
     except YAMLError as error:
         raise finding(f"not YAML: {error}", Node(source, 1, 1)) from None
+    if composer.tagged:
+        findings.fail()
     if root is None:
         raise finding("the file is empty", Node(source, 1, 1), hint="a spec begins with 'apiVersion: reconciler/v1'")
     if not isinstance(root, Mapping):
@@ -93,7 +96,7 @@ class _Open:
         self.node = node
         self.anchor = anchor
         self.key: Scalar | None = None
-        self.merges: list[Node] = []
+        self.merges: list[tuple[Scalar, Node]] = []
         self.size = 1
         self.height = 1
 
@@ -108,6 +111,8 @@ class _Composer:
         self._anchors: dict[str, tuple[Node | None, int, int]] = {}
         self._from_aliases = 0
         self._root: Node | None = None
+        self.tagged = False
+        """Whether a tag was refused: what its value would have been is unknown, so nothing is made of the tree."""
 
     def compose(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -155,6 +160,7 @@ class _Composer:
             self._refuse(tag, node)
 
     def _refuse(self, tag: str, node: Node) -> None:
+        self.tagged = True
         shown = quote(tag.replace(_CORE, "!!"))
         hint = "tags make objects in some languages; a spec holds only text, numbers, lists and maps"
         self._findings.add(f"the tag {shown} is not allowed", node, hint=hint)
@@ -171,8 +177,8 @@ class _Composer:
 
     def _end(self) -> None:
         done = self._open.pop()
-        for merged in done.merges:
-            self._merge(done.node, merged)
+        for key, merged in done.merges:
+            self._merge(done.node, key, merged)
         self._place(done.node, done.size, done.height, done.anchor)
 
     def _alias(self, event: Any) -> None:
@@ -215,7 +221,7 @@ class _Composer:
     def _key(self, node: Node) -> Scalar:
         if not isinstance(node, Scalar):
             raise finding(f"a key must be text, this is {kind_of(node)}", node)
-        if not node.text:
+        if not node.text and node.plain:
             raise finding("there is no key before the colon", node)
         return node
 
@@ -225,7 +231,7 @@ class _Composer:
         if key.text == "<<" and key.plain:
             if top.merges:
                 self._findings.add("a second '<<' in one map", key, hint="merge several maps as <<: [*one, *two]")
-            top.merges.append(value)
+            top.merges.append((key, value))
         elif key.text in entries:
             first = entries[key.text][0]
             message = f"duplicate key {quote(key.text)}, first at line {first.line}"
@@ -233,13 +239,13 @@ class _Composer:
         else:
             entries[key.text] = (key, value)
 
-    def _merge(self, node: Node, merged: Node) -> None:
+    def _merge(self, node: Node, at: Scalar, merged: Node) -> None:
         """Add what `<<` names; the map's own keys win, then earlier maps of a list."""
         assert isinstance(node, Mapping)
         maps = merged.items if isinstance(merged, Sequence) else [merged]
         for each in maps:
             if not isinstance(each, Mapping):
-                self._findings.add(f"'<<' merges maps, this is {kind_of(each)}", each)
+                self._findings.add(f"'<<' merges maps, not {kind_of(each)}", at)
                 continue
             for key, entry in each.entries.items():
                 node.entries.setdefault(key, entry)

@@ -74,7 +74,11 @@ def make(
             raise BadValueError(f"nocopy is for volumes, and {quote(source)} is a path of the host")
         return Mount("bind", host_path(source, base, home), at, read_only)
     if "/" in source:
-        hint = f"for a folder of the host write ./{source}"
+        hint = (
+            "for a path of the host, the type is bind"
+            if source[0] == "/"
+            else f"for a folder of the host write ./{source}"
+        )
         raise BadValueError(f"{quote(source)} is neither a volume's key nor a path of the host", hint)
     return Mount("volume", values.name(source, "a volume"), at, read_only, nocopy)
 

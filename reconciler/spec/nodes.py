@@ -31,9 +31,20 @@ class Source:
             self._lines = self.text.splitlines()
         return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
 
-    def excerpt(self, number: int) -> str:
-        """The line for a message: secrets masked, what a terminal would obey replaced, columns kept."""
-        line = mask_line(self.line(number))
+    def excerpt(self, number: int, column: int) -> str:
+        """The line for a message that points at `column`: secrets masked, what a terminal would obey replaced.
+
+        Columns are kept; where a masked value stands before `column` they cannot be, and there is no excerpt.
+        """
+        whole = self.line(number)
+        line = mask_line(whole)
+        if (
+            line != whole
+            and (rest := whole[column - 1 :])
+            and line.endswith(rest)
+            and not whole.startswith(line[: column - 1])
+        ):
+            return ""
         return "".join(c if c.isprintable() else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
@@ -55,22 +66,29 @@ class Node:
 class Scalar(Node):
     """A single value. `text` is the source text without quotes; `plain` says that it stood without quotes.
 
-    `failed` says that its variables could not be resolved: what it means is unknown, so nothing more is said about it.
+    `substituted` says that variables were replaced in it: it is text from then on, even where it stood without quotes.
+    `failed` says that they could not be: what it means is unknown, so nothing more is said about it.
     """
 
-    __slots__ = ("end_line", "failed", "plain", "text")
+    __slots__ = ("end_line", "failed", "plain", "substituted", "text")
 
     def __init__(self, source: Source, line: int, column: int, text: str, *, plain: bool, end_line: int = 0) -> None:
         super().__init__(source, line, column)
         self.text = text
         self.plain = plain
         self.end_line = end_line or line
+        self.substituted = False
         self.failed = False
 
     @property
     def value(self) -> str | int | float | bool | None:
         """The value by YAML 1.2's core schema: what is quoted is a string."""
         return resolve(self.text) if self.plain else self.text
+
+    @property
+    def truth(self) -> bool:
+        """Whether it is true, for a scalar of which the shape is known to be true or false."""
+        return resolve(self.text) is True
 
     @property
     def is_null(self) -> bool:

@@ -121,7 +121,7 @@ class _Assembly:
         if not isinstance(value, Mapping):
             return Volume(key, f"{stack}_{key}")
         flag, given = value.get("external"), value.get("name")
-        external = isinstance(flag, Scalar) and flag.value is True
+        external = isinstance(flag, Scalar) and flag.truth
         name = key if external else f"{stack}_{key}"
         if isinstance(given, Scalar):
             self._reader.nodes[(*path, "name")] = given

@@ -17,6 +17,7 @@ from reconciler.kits.text import listed, quote
 from reconciler.spec.compiled import SHAPE
 from reconciler.spec.findings import did_you_mean
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence, kind_of
+from reconciler.spec.scalars import resolve
 
 if TYPE_CHECKING:
     from reconciler.spec.findings import Findings
@@ -122,7 +123,7 @@ def _fits(shape: dict[str, Any], node: Node) -> bool:
     if kind == "str":
         return isinstance(value, str)
     if kind == "bool":
-        return isinstance(value, bool)
+        return isinstance(resolve(node.text) if node.substituted else value, bool)
     if kind == "null":
         return value is None
     return kind in ("text", "literal") and value is not None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _MEANINGS = (
     (
         "mapping values are not allowed",
-        "a second ': ' in one line, or a key that is indented too far",
-        "put a value that contains ': ' into quotes; keys of one map begin in one column",
+        "a colon cannot stand here",
+        "put a value that contains ': ' into quotes; or is this key indented too far, or a colon missing in the line above?",
     ),
     ("could not find expected ':'", "this line has no 'key: value'", "is there a colon missing, and a space after it?"),
     ("did not find expected key", "a key was expected here", "keys of one map begin in one column; check the indentation and quotes"),

@@ -58,10 +58,8 @@ def size(text: str) -> int:
 
 def count(text: str, lowest: int = 0) -> int:
     """A whole number that is not below `lowest`."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise BadValueError(f"{quote(text)} is not a whole number")
-    if int(text) < lowest:
-        raise BadValueError(f"{text} is too low", f"the lowest number is {lowest}")
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < lowest:
+        raise BadValueError(f"{quote(text)} is not a whole number from {lowest} on")
     return int(text)
 
 

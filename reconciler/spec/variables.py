@@ -157,7 +157,7 @@ class _Expansion:
         if skip:
             return "", end
         if operator[-1] == "+":
-            return word, end
+            return (word if is_set else ""), end
         if is_set:
             return value or "", end
         if operator[-1] == "?":
@@ -178,7 +178,7 @@ class _Expansion:
 def resolve_variables(root: Mapping, variables: Variables, findings: Findings) -> None:
     """Replace the variables in all values of a tree, in place; keys and `x-*` stay as they are.
 
-    A plain scalar's type is that of its new text; its position stays.
+    What variables were replaced in is text from then on, which true-or-false keys take too; its position stays.
     """
     todo: list[Node] = [root]
     seen: set[int] = set()
@@ -198,6 +198,8 @@ def resolve_variables(root: Mapping, variables: Variables, findings: Findings) -
 def _resolve(node: Scalar, variables: Variables, findings: Findings) -> None:
     try:
         node.text = substitute(node.text, variables)
+        node.plain = False
+        node.substituted = True
     except VariableError as error:
         findings.add(error.message, _place(node, error.at), hint=error.hint, code="bad-variable")
         node.failed = True

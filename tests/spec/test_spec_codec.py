@@ -1,0 +1,57 @@
+"""A stack survives the trip through JSON, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from typing import get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from specbench import HEAD, resolve
+
+from reconciler.kits.source import Position
+from reconciler.model import codec, desired
+
+TEXT = st.text(max_size=8)
+st.register_type_strategy(float, st.floats(allow_nan=False))
+st.register_type_strategy(str, TEXT)
+PATHS = st.lists(st.one_of(TEXT, st.integers(0, 99)), max_size=4).map(tuple)
+POSITIONS = st.builds(Position, TEXT, st.integers(1), st.integers(1))
+
+
+def keyed(kind):
+    return st.lists(st.from_type(kind), max_size=3).map(lambda items: {each.key: each for each in items})
+
+
+STACKS = st.builds(
+    desired.Stack,
+    name=TEXT,
+    source=TEXT,
+    origin=TEXT,
+    containers=keyed(desired.Container),
+    volumes=keyed(desired.Volume),
+    positions=st.dictionaries(PATHS, POSITIONS, max_size=4),
+)
+
+
+@given(STACKS)
+def test_round_trip(stack):
+    assert codec.decode(json.loads(json.dumps(codec.encode(stack)))) == stack
+
+
+def test_every_field_that_is_no_json_value_is_known_to_the_codec():
+    """A dataclass or tuple added to Container must be named in the codec, or it would come back as a list."""
+    hints = get_type_hints(desired.Container)
+    structured = {
+        f.name for f in fields(desired.Container) if "tuple" in str(hints[f.name]) or is_dataclass(hints[f.name])
+    }
+    known = {*codec._LISTS, *codec._OBJECTS, *codec._TUPLES}
+    assert structured <= known
+
+
+def test_another_version_is_refused():
+    document = codec.encode(resolve(HEAD + "containers: {a: {image: x}}").stack)
+    with pytest.raises(ValueError, match="another release"):
+        codec.decode(document | {"version": 0})
