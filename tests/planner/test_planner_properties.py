@@ -27,7 +27,7 @@ from reconciler.planner.text import render
 from reconciler.runtimes.simulated import faults
 from reconciler.runtimes.simulated.oracle import broken_links, out_of_order
 
-many = settings(deadline=None, max_examples=1500)
+many = settings(deadline=None, max_examples=150)
 seeds = st.integers(0, 1000)
 
 

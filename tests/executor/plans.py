@@ -1,0 +1,43 @@
+"""Plans made by hand for the executor: it needs no stack and no planner, only steps that wait for each other."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from reconciler.model.action import PullImage, RemoveContainer, StartContainer, StopContainer
+from reconciler.model.plan import CREATE, REPLACE, Plan, Step
+
+KINDS = [StartContainer, StopContainer, RemoveContainer]
+
+
+def step(number, action, after=(), *, change=CREATE, undo=None):
+    return Step(number, action, change, action.subject, (), tuple(after), undo)
+
+
+def start(number, after=(), key="", **more):
+    return step(number, StartContainer("s", key or f"c{number}"), after, **more)
+
+
+def stop(number, after=(), key="", change=REPLACE):
+    return step(number, StopContainer("s", key or f"c{number}"), after, change=change)
+
+
+def pull(number, after=()):
+    return step(number, PullImage(f"image{number}"), after)
+
+
+def plan_of(*steps):
+    return Plan("s", "s.yaml", steps)
+
+
+@st.composite
+def graphs(draw):
+    """Up to 14 steps of all lanes, some with an undo, each waiting for some of those before it."""
+    steps = []
+    for number in range(1, draw(st.integers(1, 14)) + 1):
+        after = draw(st.sets(st.integers(1, number - 1), max_size=3)) if number > 1 else set()
+        kind = draw(st.sampled_from([*KINDS, PullImage]))
+        action = PullImage(f"i{number}") if kind is PullImage else kind("s", f"c{number}")
+        undo = RemoveContainer("s", f"c{number}") if draw(st.booleans()) else None
+        steps.append(step(number, action, sorted(after), undo=undo))
+    return plan_of(*steps)
