@@ -7,6 +7,7 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _UNFIT = frozenset(',:\\"\n')
 """Characters that overlayfs options or a monitor's log path can't carry."""
 
+_LAST_MONITORS = 0.2
+"""Seconds to wait for monitors that are about to end."""
+
 
 class Engine:
     """`images`, `containers`, `volumes`, `network` and `settling` are its rooms."""
@@ -44,11 +48,19 @@ class Engine:
         self.volumes = Shelf(self.paths, self.store)
 
     def tidy(self) -> None:
-        """Remove what only containers need (bridge, firewall table, top cgroup) once there are none."""
+        """Have removed what only containers need (bridge, firewall table, top cgroup) once there are none.
+
+        In the background: the kernel takes its time over a bridge, and nobody needs to wait for it.
+        """
+        if self.network.retire():
+            self.settling.start_helper("tidy")
+
+    def remove_leftovers(self) -> None:
+        """What `tidy` has a process do."""
+        self.network.teardown()
         if self.containers.none_left():
-            self.network.teardown()
             with contextlib.suppress(OSError):  # a monitor is ending, or one of another run has come: next time
-                cgroups.remove(self.paths.cgroup, timeout=0.0)
+                cgroups.remove(self.paths.cgroup, timeout=5.0)
 
 
 def _claim(folders: Iterable[str]) -> None:

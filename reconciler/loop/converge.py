@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.executor.report import Reporter, Result
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.loop.resolve import resolve
-from reconciler.model.action import StartContainer
+from reconciler.model.action import RemoveContainer, StartContainer
 from reconciler.model.observed import Scope
 from reconciler.planner.options import Options
 from reconciler.planner.planning import plan, plan_down
@@ -142,6 +142,8 @@ def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner,
     from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
 
     result = execute(made, runtime, reporter, manner.cancel, width=manner.width)
+    if any(isinstance(step.action, RemoveContainer) for step in result.done):
+        runtime.tidy()
     return Pass(made, result, tuple(_ended(made, result, runtime)))
 
 

@@ -27,13 +27,16 @@ ROTATION_PERIOD = 0.5
 
 
 def main(arguments: list[str]) -> int:
-    """`settle ROOT RUN ID` or `keep ROOT RUN`."""
+    """`settle ROOT RUN ID`, `keep ROOT RUN` or `tidy ROOT RUN`."""
     task, root, run, *rest = arguments
     engine = Engine(root, run)
     if task == "settle":
         due = engine.settling.settle(rest[0])
         if due:
             engine.settling.wake_keeper()
+        return 0
+    if task == "tidy":
+        engine.remove_leftovers()
         return 0
     return keep(engine)
 
@@ -57,7 +60,8 @@ def keep(engine: Engine) -> int:
     look(engine)
     if engine.containers.none_left():
         cgroups.enter("", os.getpid())  # out of the group that goes away now
-        engine.tidy()
+        engine.network.retire()
+        engine.remove_leftovers()
     return 0
 
 

@@ -39,7 +39,7 @@ def resolve(
     found: dict[str, ResolvedMount] = {}
     earlier = volumes.anonymous_of(connection, config.owner)
     for mount in config.mounts:
-        target = os.path.normpath(mount.target)
+        target = _normal(mount.target)
         found[target] = _own(connection, config.owner, mount, target, earlier, now)
     for inherited in config.volumes_from:
         source = catalog.by_name(connection, inherited.source)
@@ -53,10 +53,15 @@ def resolve(
             read_only = m.read_only or inherited.read_only
             found.setdefault(m.target, ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy))
     for declared in image.volumes:
-        target = os.path.normpath("/" + declared)
+        target = _normal(declared)
         if target not in found:
             found[target] = _anonymous(connection, config.owner, target, earlier, now)
     return tuple(found[target] for target in sorted(found))
+
+
+def _normal(target: str) -> str:
+    """An absolute path without a doubled or trailing slash; normpath(3) alone keeps two at the beginning."""
+    return os.path.normpath("/" + target.lstrip("/"))
 
 
 def _own(

@@ -110,20 +110,15 @@ class Settling:
         """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
         if locks.is_held(keeper_lock(self._paths)):
             return
-        keeper = processes.spawn(
-            [
-                sys.executable,
-                "-I",
-                "-m",
-                "reconciler.engine.containers.after",
-                "keep",
-                self._paths.root,
-                self._paths.run,
-            ],
-            cwd="/",
-        )
+        keeper = self.start_helper("keep")
         with contextlib.suppress(OSError):
             cgroups.enter(f"{self._paths.cgroup}/monitors", keeper.pid)
+
+    def start_helper(self, task: str) -> processes.Started:
+        """Start a process of ours that outlives this one, for a task of `after`."""
+        module = "reconciler.engine.containers.after"
+        arguments = [sys.executable, "-I", "-m", module, task, self._paths.root, self._paths.run]
+        return processes.spawn_detached(arguments)
 
 
 def restarts_by_policy(record: Record) -> bool:

@@ -65,13 +65,14 @@ def enter(group: str, pid: int) -> None:
         if os.path.basename(hierarchy) in _NO_TASKS_WITHOUT_SETUP:
             continue
         path = os.path.join(hierarchy, group)
-        try:
-            _write_control(path + "/cgroup.procs", str(pid))
-        except FileNotFoundError:
-            files.make_folders(path, 0o755)
-            _write_control(path + "/cgroup.procs", str(pid))
-        except ProcessLookupError:
-            return
+        while True:
+            try:
+                _write_control(path + "/cgroup.procs", str(pid))
+                break
+            except FileNotFoundError:  # also when another process has just removed an empty one
+                files.make_folders(path, 0o755)
+            except ProcessLookupError:
+                return
 
 
 def members(group: str) -> set[int]:

@@ -60,6 +60,14 @@ def spawn(
     )
 
 
+def spawn_detached(argv: Sequence[str]) -> Started:
+    """Start a program that goes on without us: own session, cwd /, nothing on its standard streams."""
+    process = spawn(argv, cwd="/")
+    # Nobody waits for it here; without this the interpreter warns of a child that still runs.
+    process.returncode = 0
+    return process
+
+
 def run(
     argv: Sequence[str],
     *,

@@ -112,6 +112,9 @@ class Simulated:
             if event.at > since:
                 yield event
 
+    def tidy(self) -> None:
+        """Nothing here outlives the containers but volumes."""
+
     def culprit(self, stack: str, key: str) -> str:
         """The last lines of the container's `log`."""
         found = self.world.find(stack, key)
