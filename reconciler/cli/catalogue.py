@@ -43,7 +43,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "This program",
-        (("version", "Show the version of the program and of what it uses", "version"),),
+        (("version", "Show versions and places, for a bug report", "version"),),
     ),
 )
 

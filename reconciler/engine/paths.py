@@ -21,8 +21,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 
-DEFAULT_ROOT = "/var/lib/reconciler"
-DEFAULT_RUN = "/run/reconciler"
+from reconciler.kits.roots import DEFAULT_ROOT, DEFAULT_RUN, root_folder, run_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,10 @@ class Paths:
     @classmethod
     def of(cls, root: str = "", run: str = "") -> Paths:
         """From the arguments, else RECONCILER_ROOT and RECONCILER_RUN, else the defaults."""
-        root = root or os.environ.get("RECONCILER_ROOT", "") or DEFAULT_ROOT
-        run = run or os.environ.get("RECONCILER_RUN", "") or DEFAULT_RUN
-        return cls(os.path.realpath(root), os.path.realpath(run))
+        return cls(
+            os.path.realpath(root) if root else root_folder(),
+            os.path.realpath(run) if run else run_folder(),
+        )
 
     @property
     def tag(self) -> str:
