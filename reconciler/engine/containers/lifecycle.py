@@ -327,7 +327,7 @@ class Containers:
         hostname = bundle.hostname_of(record)
         return bundle.NetworkFiles(
             hosts.content(record.address, hostname, self._linked(record)),
-            f"{hostname}\n".encode(),
+            hosts.hostname_file(hostname),
             hosts.resolver().encode(),
         )
 

@@ -1,8 +1,8 @@
 """The files by which a container knows names: /etc/hosts, /etc/resolv.conf, /etc/hostname. All bind mounts of files.
 
 A hosts file is changed in place, since a container keeps the inode that was mounted for ever, and with one write of
-the same length, padded with newlines to a multiple of 4096: a reader sees all of the old or all of the new (on a
-tmpfs, where RUN should be; elsewhere the kernel may interleave a read and a write now and then).
+the same length: spaces at its end leave room for longer addresses. So a reader sees all of the old or all of the new
+(on a tmpfs, where RUN should be; elsewhere the kernel may interleave a read and a write now and then).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from reconciler.kits.errors import ReconcilerError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_BLOCK = 4096
+_BLOCK = 256
+_ROOM = 32
+"""Bytes that stay free for addresses that get longer; a file is a multiple of _BLOCK long."""
 _HEAD = (
     ("127.0.0.1", ("localhost",)),
     ("::1", ("localhost", "ip6-localhost", "ip6-loopback")),
@@ -45,7 +47,9 @@ def content(address: str, hostname: str, links: Iterable[tuple[str, Sequence[str
         f"{where}\t{' '.join(_checked(name) for name in dict.fromkeys(names))}\n"
         for where, names in (*_HEAD, *links, (address, own))
     ]
-    return _padded("".join(lines).encode(), _BLOCK)
+    text = "".join(lines).encode()
+    room = len(text) + _ROOM
+    return _fitted(text, room + -room % _BLOCK)
 
 
 def _checked(name: str) -> str:
@@ -56,8 +60,9 @@ def _checked(name: str) -> str:
     return name
 
 
-def _padded(text: bytes, block: int) -> bytes:
-    return text + b"\n" * (-len(text) % block)
+def _fitted(text: bytes, size: int) -> bytes:
+    """The text with spaces before its last newline, so that it is `size` bytes long."""
+    return text.rstrip(b" \n").ljust(size - 1, b" ") + b"\n"
 
 
 def link_names(alias: str, target_id: str, target_name: str) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ def _write_over(path: str, text: bytes) -> bool:
     fd = files.open_for_writing(path, os.O_RDWR)
     try:
         size = os.fstat(fd).st_size
-        text = text.ljust(size, b"\n")
+        text = _fitted(text, max(size, len(text)))
         if os.pread(fd, len(text) + 1, 0) == text:
             return False
         files.pwrite(fd, text, 0)
