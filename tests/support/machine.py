@@ -156,8 +156,8 @@ class Machine:
     def end(self) -> list[str]:
         """Remove everything; returns what was left all the same (by then it is gone, too)."""
         try:
-            self.clean()
             end_keeper(self.paths)
+            self.clean()
             left = until_gone(lambda: world.leftovers(self.paths, tuple(self.ids)))
         finally:
             self.sweep()
