@@ -7,7 +7,6 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
