@@ -14,6 +14,7 @@ _WORDS = re.compile(
 )
 _GLUED = re.compile(r"password|passwd|passphrase|secret|token|credential|apikey|privatekey|accesskey")
 _HARMLESS_KEYS = ("public", "pub", "primary", "foreign", "partition", "sort", "host")
+_ARGUMENT = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=.+", re.DOTALL)
 _USERINFO = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
 
 
@@ -38,3 +39,17 @@ def masked(name: str, value: str) -> str:
     if value and looks_secret(name):
         return MASK
     return _USERINFO.sub(rf"\1:{MASK}@", value)
+
+
+def masked_words(words: list[str]) -> list[str]:
+    """A command's words as they may be shown: without what follows --password, --password= or TOKEN=."""
+    shown = []
+    hide = False
+    for word in words:
+        found = _ARGUMENT.fullmatch(word)
+        if hide or (found and looks_secret(found[1])):
+            shown.append(f"{found[1]}={MASK}" if found and not hide else MASK)
+        else:
+            shown.append(masked("", word))
+        hide = not hide and word.startswith("--") and "=" not in word and looks_secret(word)
+    return shown

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from reconciler.kits.masking import MASK, masked
+from reconciler.kits.masking import MASK, masked, masked_words
 from reconciler.model.plan import IN_PLACE, REPLACE, RESTART, Reason
 from reconciler.planner.data import target_of
 
@@ -110,8 +110,9 @@ def _pairs(before: list[str], after: list[str], slot: Callable[[str], str]) -> I
 def _spelled(name: str, value: Any) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return masked(name, text)
+    if isinstance(value, list):
+        return json.dumps(masked_words([str(word) for word in value]), ensure_ascii=False)
+    return masked(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _place(container: Container, field: str, path: tuple[str, ...], will: str | None) -> tuple[str | int, ...]:

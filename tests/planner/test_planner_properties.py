@@ -49,6 +49,7 @@ def test_any_edit_of_any_drifted_world_converges_and_keeps_all_data(before, ways
     more = {} if updatable is None else {"update_in_place": updatable}
     machine = machine_with(before, ways, **more)
     contents = {name: dict(volume.content) for name, volume in machine.world.volumes.items()}
+    places = {c.key: place_of(c) for c in machine.world.containers.values()}
     if moved:
         machine.tag("app:1", "sha256:moved")
     made, result = apply(machine, after, seed)
@@ -59,6 +60,15 @@ def test_any_edit_of_any_drifted_world_converges_and_keeps_all_data(before, ways
         assert machine.world.volumes[name].content == content
     owners = [volume.owner for volume in machine.world.volumes.values() if volume.owner]
     assert len(owners) == len(set(owners)), "a successor got a new anonymous volume"
+    for container in machine.world.containers.values():
+        address, port = places.get(container.key, ("", 0))
+        assert container.address == address or not address
+        assert place_of(container)[1] == port or not port or not place_of(container)[1]
+
+
+def place_of(container):
+    """Its address and, if it has one, its random host port."""
+    return container.address, next((b.host_port for b in container.ports if b.container_port == 80), 0)
 
 
 @many
