@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from reconciler.executor import virtual
@@ -96,6 +98,24 @@ def stacks(draw, least=1):
     for index, number in enumerate(numbers):
         made[keys[index]] = make(keys[index], number, keys[:index], ports, shared_names)
     return Stack("s", "s.yaml", "/s.yaml", made, dict(VOLUMES))
+
+
+@st.composite
+def edits(draw):
+    """Two stacks, the one after the other: the same, one with a few containers made anew, or one of its own."""
+    before = draw(stacks())
+    kind = draw(st.sampled_from(["same", "few", "few", "other"]))
+    if kind == "other":
+        return before, draw(stacks())
+    made = dict(before.containers)
+    for key in draw(st.lists(st.sampled_from(sorted(made)), max_size=2, unique=True)) if kind == "few" else []:
+        keys = list(before.containers)
+        others = [container for other, container in made.items() if other != key]
+        ports = [n for n in FIXED if n not in {port.host_port for other in others for port in other.ports}]
+        names = sorted({"first", "second"} - {other.name for other in others})
+        number = int.from_bytes(draw(st.binary(min_size=10, max_size=10)))
+        made[key] = make(key, number, keys[: keys.index(key)], ports, names)
+    return before, replace(before, containers=made)
 
 
 DRIFT = ["none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear"]

@@ -9,6 +9,7 @@ from random_stacks import (
     KEYS,
     apply,
     drifts,
+    edits,
     look_and_plan,
     machine_with,
     shape,
@@ -16,7 +17,14 @@ from random_stacks import (
 )
 
 from reconciler.executor import virtual
-from reconciler.model.action import RemoveVolume, StartContainer, StopContainer
+from reconciler.model.action import (
+    PullImage,
+    RemoveContainer,
+    RemoveVolume,
+    StartContainer,
+    StopContainer,
+    UpdateContainer,
+)
 from reconciler.model.observed import DEAD, Observed
 from reconciler.model.plan import REMOVE
 from reconciler.planner.document import document
@@ -44,8 +52,9 @@ def test_a_first_apply_brings_all_up_in_order_and_a_second_has_nothing_to_do(sta
 
 
 @many
-@given(stacks(), drifts, stacks(), seeds, st.booleans(), st.sampled_from([None, frozenset(), frozenset({"labels"})]))
-def test_any_edit_of_any_drifted_world_converges_and_keeps_all_data(before, ways, after, seed, moved, updatable):
+@given(edits(), drifts, seeds, st.booleans(), st.sampled_from([None, frozenset(), frozenset({"labels"})]))
+def test_any_edit_of_any_drifted_world_converges_and_keeps_all_data(edit, ways, seed, moved, updatable):
+    before, after = edit
     more = {} if updatable is None else {"update_in_place": updatable}
     machine = machine_with(before, ways, **more)
     contents = {name: dict(volume.content) for name, volume in machine.world.volumes.items()}
@@ -72,8 +81,9 @@ def place_of(container):
 
 
 @many
-@given(stacks(), drifts, stacks(), seeds)
-def test_users_stop_before_what_they_use_and_start_after_it(before, ways, after, seed):
+@given(edits(), drifts, seeds)
+def test_users_stop_before_what_they_use_and_start_after_it(edit, ways, seed):
+    before, after = edit
     machine = machine_with(before, ways)
     old = {key: container.settings for key in KEYS if (container := machine.world.find("s", key))}
     begin = len(machine.trace)
@@ -99,8 +109,9 @@ def uses_of(all_settings):
 
 
 @many
-@given(stacks(), drifts, stacks())
-def test_no_plan_touches_a_volume_or_what_is_as_it_should_be(before, ways, after):
+@given(edits(), drifts)
+def test_no_plan_touches_a_volume_or_what_is_as_it_should_be(edit, ways):
+    before, after = edit
     machine = machine_with(before, ways)
     made = look_and_plan(machine, after)
     assert not [step for step in made.steps if isinstance(step.action, RemoveVolume)]
@@ -110,8 +121,9 @@ def test_no_plan_touches_a_volume_or_what_is_as_it_should_be(before, ways, after
 
 
 @many
-@given(stacks(), drifts, stacks(), st.randoms(use_true_random=False))
-def test_shuffled_input_gives_the_same_bytes(before, ways, after, chance):
+@given(edits(), drifts, st.randoms(use_true_random=False))
+def test_shuffled_input_gives_the_same_bytes(edit, ways, chance):
+    before, after = edit
     machine = machine_with(before, ways)
     seen = machine.observe(scope_of(after))
     straight = plan(after, seen, Options(), machine.capabilities)
@@ -141,10 +153,9 @@ def shuffled_world(seen, chance):
 
 
 @many
-@given(stacks(), drifts, stacks(), seeds, st.integers(1, 60), st.booleans(), st.booleans())
-def test_killed_at_any_effect_the_next_apply_ends_where_an_undisturbed_one_does(
-    before, ways, after, seed, effect, early, pulls
-):
+@given(edits(), drifts, seeds, st.integers(1, 60), st.booleans(), st.booleans())
+def test_killed_at_any_effect_the_next_apply_ends_where_an_undisturbed_one_does(edit, ways, seed, effect, early, pulls):
+    before, after = edit
     registry = [*IMAGES, "app:4"] if pulls else None
     if pulls:
         first = min(after.containers)
@@ -166,6 +177,22 @@ def test_killed_at_any_effect_the_next_apply_ends_where_an_undisturbed_one_does(
     assert look_and_plan(machine, after).empty
     assert broken_links(machine.world) == []
     assert shape(machine) == shape(undisturbed)
+
+
+@many
+@given(edits(), drifts, st.sets(st.sampled_from(IMAGES), min_size=1))
+def test_nothing_is_taken_down_or_changed_before_all_pulls_are_done(edit, ways, missing):
+    before, after = edit
+    machine = machine_with(before, ways, registry=IMAGES)
+    for reference in missing:
+        del machine.world.images[reference]
+    steps = {step.number: step for step in look_and_plan(machine, after).steps}
+    pulls = {number for number, step in steps.items() if isinstance(step.action, PullImage)}
+    before_it = {}
+    for number, step in steps.items():
+        before_it[number] = set(step.after).union(*(before_it[other] for other in step.after))
+        if isinstance(step.action, StopContainer | RemoveContainer | UpdateContainer):
+            assert pulls <= before_it[number]
 
 
 @many
@@ -199,8 +226,9 @@ def users_tried(stack, key, machine):
 
 
 @many
-@given(stacks(), drifts, stacks(), seeds, st.integers(1, 40))
-def test_a_failure_leaves_nothing_down_that_it_need_not(before, ways, after, seed, number):
+@given(edits(), drifts, seeds, st.integers(1, 40))
+def test_a_failure_leaves_nothing_down_that_it_need_not(edit, ways, seed, number):
+    before, after = edit
     machine = machine_with(before, ways)
     machine.faults.fail_actions[machine.faults.actions + number] = "no luck"
     made, result = apply(machine, after, seed)
