@@ -162,11 +162,11 @@ class Store:
                 self._depth += 1
                 try:
                     yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                else:
                     _commit(connection)
+                except BaseException:
+                    if connection.in_transaction:  # a commit that failed (full disk) may have ended it already
+                        connection.execute("ROLLBACK")
+                    raise
                 finally:
                     self._depth -= 1
                 self._checkpoint(connection)

@@ -67,7 +67,7 @@ def load(images: Images, workshop: Workshop, path: str) -> tuple[str, ...]:
 
     Raises `ReconcilerError`: "not-found" (no such file), "bad-image" (what is wrong with it), "platform", "disk-full".
     """
-    origin = "load -" if path == "-" else f"load {os.path.abspath(path)}"
+    origin = "load -" if path == "-" else f"load {printable(os.path.abspath(path))}"
     with workshop.opened() as work, sources.opened(path, work) as source:
         loaded: list[str] = []
         for found in _found_in(source, "standard input" if path == "-" else printable(path)):
@@ -85,7 +85,7 @@ def import_root(images: Images, workshop: Workshop, path: str, reference: str) -
     Its configuration is empty: a container of it names its command.
     """
     tag = references.parse(reference).canonical
-    origin = "import -" if path == "-" else f"import {os.path.abspath(path)}"
+    origin = "import -" if path == "-" else f"import {printable(os.path.abspath(path))}"
     what = "standard input" if path == "-" else printable(path)
     with workshop.opened() as work, contextlib.ExitStack() as stack:
         span = sources.plain_file(path, work, stack)

@@ -58,9 +58,15 @@ def read_json(data: bytes, what: str) -> dict[str, Any]:
 def read_any_json(data: bytes, what: str) -> Any:
     """Any JSON value; raises `ReconcilerError` with code "bad-image" that names `what`."""
     try:
-        return json.loads(data)
+        document = json.loads(data, parse_constant=_no_constant)
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text: nobody could store it
     except (ValueError, RecursionError) as error:
         raise bad_image(what, f"not JSON ({error})") from None
+    return document
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def parse(data: bytes, what: str) -> Configuration:
@@ -143,7 +149,7 @@ class _Reader:
 
     def _number(self, parent: dict[str, Any], key: str) -> int | None:
         # Zero means "inherit", as if it were absent.
-        return int(self._typed(parent, key, (int, float), "a number", 0)) or None
+        return int(self._typed(parent, key, int, "a number", 0)) or None
 
     def _typed(self, parent: dict[str, Any], key: str, kind: Any, name: str, empty: Any) -> Any:
         found = parent.get(key)

@@ -118,7 +118,8 @@ def _check_content(member: tarfile.TarInfo, span: Span, what: str) -> None:
 def pieces(member: tarfile.TarInfo) -> list[tuple[int, int]]:
     """(offset, size) of what a file's content consists of, which lies in the archive one after the other."""
     sparse: Any = member.sparse  # the type stubs say bytes
-    return [(0, member.size)] if sparse is None else list(sparse)
+    # The parser keeps the unused places of GNU's map, too.
+    return [(0, member.size)] if sparse is None else [piece for piece in sparse if piece[1]]
 
 
 def _check_end(span: Span, offset: int, what: str) -> None:

@@ -1,0 +1,174 @@
+"""Names and ids lead to images; what somebody uses stays, what nobody has any more goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from imagelab import NOTHING, config_of, docker_files, entry, images_at, picture, remains, sha, tar, write_tar
+
+from reconciler.engine.images import configuration
+from reconciler.engine.records import HealthConfig
+from reconciler.kits.errors import ReconcilerError
+
+BASE, ONE, TWO = (tar(entry(name, data=name.encode())) for name in ("base", "one", "two"))
+
+
+@pytest.fixture
+def two_images(images, tmp_path):
+    """app:1, app:also and other:1, on one base."""
+    images.load(write_tar(tmp_path / "1.tar", docker_files([BASE, ONE], ["app:1", "app:also"])))
+    images.load(write_tar(tmp_path / "2.tar", docker_files([BASE, TWO], ["other:1"])))
+    return images
+
+
+@pytest.mark.kernel
+def test_names_ids_and_prefixes_find_an_image(two_images):
+    wanted = sha(config_of([BASE, ONE]))
+    names = ("app:1", "docker.io/library/app:also", wanted, wanted[7:], wanted[7:19], wanted[:20])
+    assert {two_images.resolve(name).id for name in names} == {wanted}
+    assert two_images.find("app") is None
+    assert two_images.find("f" * 64) is None
+    assert two_images.names(wanted) == ("docker.io/library/app:1", "docker.io/library/app:also")
+    assert [listed.reference for listed in two_images.list()] == [
+        "docker.io/library/other:1", "docker.io/library/app:1", "docker.io/library/app:also",
+    ]  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_a_name_goes_before_an_id_and_a_common_beginning_is_no_name(two_images):
+    row = two_images.resolve("app:1")
+    with two_images._store.write() as rows:
+        rows.executemany(
+            "INSERT INTO images SELECT ?, config, origin, created FROM images WHERE id = ?",
+            [("sha256:" + beginning.ljust(64, "0"), row.id) for beginning in ("dead", "deaf", "cafe1", "cafe2")],
+        )
+    with pytest.raises(ReconcilerError, match="beginning of several") as caught:
+        two_images.resolve("cafe")
+    assert caught.value.code == "ambiguous"
+    assert two_images.find("dead") is not None
+    assert two_images.find("dea") is None, "three digits are too few: they may well be a name"
+    two_images.tag(two_images.resolve("other:1").id, "docker.io/library/cafe:latest")
+    assert two_images.resolve("cafe").id == two_images.resolve("other:1").id
+
+
+@pytest.mark.kernel
+def test_an_unknown_name_is_answered_with_the_nearest(two_images):
+    with pytest.raises(ReconcilerError, match="no such image: othr:1") as caught:
+        two_images.resolve("othr:1")
+    assert (caught.value.code, caught.value.hint) == ("not-found", "did you mean other:1?")
+    with pytest.raises(ReconcilerError) as caught:
+        two_images.resolve("Not A Name")
+    assert caught.value.code == "bad-reference"
+
+
+@pytest.mark.kernel
+def test_images_go_with_their_last_name_and_layers_with_their_last_image(two_images, root):
+    images = two_images
+    one, two = images.resolve("app:1"), images.resolve("other:1")
+    assert images.remove("app:1") == ("Untagged: app:1",)
+    assert images.resolve("app:also").id == one.id
+    assert images.remove("app:also") == ("Untagged: app:also", f"Deleted: {one.id}")
+    assert sorted(os.listdir(f"{root}/layers")) == sorted(two.layers)
+    assert images.remove(two.id[7:19]) == ("Untagged: other:1", f"Deleted: {two.id}")
+    assert remains(root) == NOTHING
+
+
+@pytest.mark.kernel
+def test_an_image_in_use_stays(two_images, root):
+    images = two_images
+    one = images.resolve("app:1")
+    before = remains(root)
+    with images._store.write() as rows:
+        rows.execute(
+            "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, state) "
+            "VALUES ('1', 'web', '', ?, '', '', 0, '', '', '')",
+            (one.id,),
+        )
+    with pytest.raises(ReconcilerError, match="is in use by web") as caught:
+        images.remove(one.id)
+    assert caught.value.code == "in-use"
+    assert remains(root) == before
+    assert images.remove("app:1") == ("Untagged: app:1",), "another name is left"
+    with pytest.raises(ReconcilerError, match="in use"):
+        images.remove("app:also")
+
+
+@pytest.mark.kernel
+def test_a_name_moves_to_the_image_that_comes_with_it(two_images, tmp_path):
+    old = two_images.resolve("app:1")
+    two_images.remove("app:also")
+    two_images.load(write_tar(tmp_path / "3.tar", docker_files([BASE, TWO, ONE], ["app:1"])))
+    assert two_images.resolve("app:1").id != old.id
+    assert two_images.names(old.id) == ()
+    assert two_images.resolve(old.id) == old
+
+
+@pytest.mark.kernel
+def test_a_layer_that_was_removed_by_hand_comes_back_where_images_look_for_it(two_images, root, tmp_path):
+    base = two_images.resolve("app:1").layers[0]
+    whole = picture(f"{root}/layers/{base}", times=False)
+    shutil.rmtree(f"{root}/layers/{base}")
+    two_images.load(write_tar(tmp_path / "1.tar", docker_files([BASE, ONE], ["app:1"])))
+    assert picture(f"{root}/layers/{base}", times=False) == whole
+    assert two_images.resolve("other:1").layers[0] == base
+
+
+@pytest.mark.kernel
+def test_what_nobody_has_is_swept_by_the_next_one_who_works(root):
+    for name in ("layers/none/etc", "staging/half", "content/sha256"):
+        os.makedirs(f"{root}/{name}")
+    with open(f"{root}/content/sha256/{'0' * 64}", "w") as file:
+        file.write("{}")
+    images = images_at(root)
+    with pytest.raises(ReconcilerError):
+        images.remove("none")
+    images._store.close()
+    assert remains(root) == NOTHING
+
+
+# Configurations
+
+
+def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
+    settings = {
+        "User": "www-data:33", "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Env": ["PATH=/bin", "E="],
+        "Entrypoint": ["/entry", "--x"], "Cmd": None, "Volumes": {"/data": {}}, "WorkingDir": "/srv",
+        "Labels": {"a": "b", "none": None}, "StopSignal": "SIGWINCH", "Unknown": 1,
+        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1_500_000_000, "Timeout": 0, "Retries": 3},
+    }  # fmt: skip
+    parsed = configuration.parse(config_of([BASE], config=settings, created="2026-01-01T00:00:00Z"), "x")
+    image = parsed.image("sha256:" + "1" * 64, ("abcd",), 7)
+    images.add(image, b"{}", tags=["docker.io/library/x:1"], origin="here")
+    kept = images.resolve("x:1")
+    assert kept == image
+    assert kept.exposed == ("53/udp", "80/tcp")
+    assert kept.command == ()
+    assert kept.labels == {"a": "b", "none": ""}
+    assert kept.health == HealthConfig(test=("CMD", "true"), interval=1.5, retries=3)
+
+
+KEYS = st.sampled_from(
+    ["config", "rootfs", "diff_ids", "Env", "Cmd", "Labels", "Healthcheck", "Test", "Interval", "Retries", "os", "User"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=4))
+def test_any_json_is_a_configuration_or_an_error_that_says_why(document):
+    data = json.dumps(document).encode()
+    try:
+        parsed = configuration.parse(data, "image")
+    except ReconcilerError as error:
+        assert error.message.startswith("image: ")  # noqa: PT017 - either is fine
+    else:
+        image = parsed.image("sha256:0", (), 0)
+        assert all(isinstance(value, str) for value in (*image.environment, *image.labels.values(), image.user))
