@@ -11,6 +11,7 @@ from reconciler.kits.source import Position  # noqa: TC001
 from reconciler.model.action import Action  # noqa: TC001
 
 PULL = "pull"
+REPAIR = "repair"
 CREATE = "create"
 START = "start"
 IN_PLACE = "in place"
@@ -40,8 +41,10 @@ class Step:
     """One action of a plan. `after` holds the numbers of the steps that must have succeeded before.
 
     `change` is the class above; `subject_key` groups the steps of one container, volume or image (a replacement is
-    four steps, one group): it is the subject of the group's actions, "container web". `undo` is run if the plan fails while none of the steps that wait for this one has begun: it
-    takes back what a failed first start would leave behind. `data` says what happens to data, "" = nothing.
+    four steps, one group): it is the subject of the group's actions, "container web". `undo` is run if the plan
+    fails while none of the steps that wait for this one has begun, or each of those is taken back as well: it takes
+    back what a failed first start would leave behind. `data` says what happens to data, parts set apart by "; ",
+    "" = nothing. `downtime`: what runs is down from this step until it is started again.
     """
 
     number: int

@@ -57,7 +57,15 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         waits.setdefault(key, set()).add(holder)
     checks.raise_all(problems)
 
-    steps = steps_up(desired, decisions, ports, pulls=pulls, volumes=volumes, waits=waits)
+    steps = steps_up(
+        desired,
+        decisions,
+        ports,
+        pulls=pulls,
+        volumes=volumes,
+        waits=waits,
+        network_faults=observed.network_faults,
+    )
     return Plan(desired.name, desired.source, steps, (*notes_about(decisions), *volume_notes))
 
 

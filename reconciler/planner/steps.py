@@ -17,11 +17,12 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RepairNetwork,
     StartContainer,
     StopContainer,
     UpdateContainer,
 )
-from reconciler.model.plan import CREATE, PULL, REMOVE, Reason, Step
+from reconciler.model.plan import CREATE, PULL, REMOVE, REPAIR, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     Id = tuple[int, str]
 
-_PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _START, _DELETE = range(8)
+_REPAIR, _PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _START, _DELETE = range(9)
 """Kinds of steps, by the order in which those that may all be next are numbered."""
 
 
@@ -121,13 +122,17 @@ def steps_up(
     pulls: list[str],
     volumes: list[str],
     waits: dict[str, set[str]],
+    network_faults: tuple[str, ...] = (),
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
     `pulls` are image references, `volumes` keys to create, `waits` whose removal a container waits for (a name or a
-    host port that changes hands).
+    host port that changes hands). `network_faults` matter while some container runs on: what is started anew brings
+    its network along.
     """
     draft = Draft()
+    if network_faults and any(d.live and not d.stops for d in decisions.values()):
+        draft.add(_REPAIR, "", RepairNetwork(), REPAIR, [Reason(fault) for fault in network_faults])
     for reference in pulls:
         why = _pull_reason(reference, decisions)
         draft.add(_PULL, reference, PullImage(reference), PULL, [why])

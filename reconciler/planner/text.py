@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
-from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPLACE, RESTART, START
+from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START
 from reconciler.planner.changes import LISTS
 
 if TYPE_CHECKING:
     from reconciler.model.plan import Plan, Reason, Step
 
-_SIGNS = {"pull": "+", "create": "+", "start": "+", "update": "~", "stop": "-", "remove": "-"}
+_SIGNS = {"pull": "+", "repair": "~", "create": "+", "start": "+", "update": "~", "stop": "-", "remove": "-"}
 _CLASSES = {
     PULL: "",
+    REPAIR: "",
     CREATE: "",
     START: "",
     IN_PLACE: "changed in place",
@@ -28,6 +29,7 @@ _CLASSES = {
     REMOVE: "",
 }
 _COUNTED = (
+    (REPAIR, "network", "repair"),
     (PULL, "image", "pull"),
     (CREATE, "volume", "create"),
     (CREATE, "container", "create"),

@@ -140,7 +140,8 @@ def observed(text: str) -> tuple[Observed, dict[str, Any]]:
         for reference, value in data.pop("images", {}).items()
     }
     busy = [BusyPort(**entry) for entry in data.pop("busy_ports", ())]
-    return Observed(tuple(containers), tuple(volumes), images, tuple(busy)), data
+    faults = tuple(data.pop("network_faults", ()))
+    return Observed(tuple(containers), tuple(volumes), images, tuple(busy), faults), data
 
 
 def planned(name: str):

@@ -13,6 +13,7 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RepairNetwork,
     StartContainer,
     StopContainer,
     UpdateContainer,
@@ -288,3 +289,13 @@ def test_threads_may_use_it_at_once(machine):
     seen = machine.observe(Scope("s")).of_stack("s")
     assert set(seen) == set(keys)
     assert len({c.address for c in seen.values()}) == len({c.ports for c in seen.values()}) == len(keys)
+
+
+def test_a_lost_network_is_a_fault_while_something_runs_and_is_repaired_once(machine):
+    machine.lose_network("the bridge is gone")
+    assert machine.observe(Scope("s")).network_faults == ()
+    up(machine, container("web"))
+    assert machine.observe(Scope("s")).network_faults == ("the bridge is gone",)
+    assert do(machine, RepairNetwork()).changed
+    assert machine.observe(Scope("s")).network_faults == ()
+    assert not do(machine, RepairNetwork()).changed

@@ -13,6 +13,7 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RepairNetwork,
     StartContainer,
     StopContainer,
     UpdateContainer,
@@ -95,6 +96,7 @@ class Simulated:
                 tuple(world.observed_volume(v) for v in sorted(volumes, key=lambda v: v.name)),
                 {reference: world.images[reference] for reference in scope.images if reference in world.images},
                 tuple(dict.fromkeys(busy)),
+                world.network_faults if any(c.state == RUNNING for c in containers) else (),
             )
 
     def perform(self, action: Action, context: Context) -> Outcome:  # noqa: ARG002 - nothing here takes long
@@ -141,6 +143,12 @@ class Simulated:
         if self.world.images.get(action.reference) == image:
             return Outcome(changed=False)
         self._effect(lambda: self.world.images.update({action.reference: image}))
+        return Outcome()
+
+    def _repair_network(self, _action: RepairNetwork) -> Outcome:
+        if not self.world.network_faults:
+            return Outcome(changed=False)
+        self._effect(lambda: setattr(self.world, "network_faults", ()))
         return Outcome()
 
     def _create_volume(self, action: CreateVolume) -> Outcome:
@@ -334,6 +342,10 @@ class Simulated:
         """A name now stands for another image."""
         self.world.images[reference] = ObservedImage(reference, image_id)
 
+    def lose_network(self, *faults: str) -> None:
+        """Somebody flushes the firewall or deletes the bridge."""
+        self.world.network_faults = faults or ("the firewall table is gone",)
+
     def by_hand(self, name: str, ports: tuple[PortBinding, ...] = ()) -> None:
         """A container that belongs to no stack runs under this name."""
         made = SimulatedContainer(self.world.new_id(), name)
@@ -347,6 +359,7 @@ def _image(image: ObservedImage | str) -> ObservedImage:
 
 _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
     PullImage: Simulated._pull,  # noqa: SLF001 - this class's own table
+    RepairNetwork: Simulated._repair_network,  # noqa: SLF001
     CreateVolume: Simulated._create_volume,  # noqa: SLF001
     RemoveVolume: Simulated._remove_volume,  # noqa: SLF001
     CreateContainer: Simulated._create,  # noqa: SLF001

@@ -76,6 +76,7 @@ class World:
         self.containers: dict[str, SimulatedContainer] = {}
         self.volumes: dict[str, SimulatedVolume] = {}
         self.listeners: dict[tuple[str, int, str], str] = {}
+        self.network_faults: tuple[str, ...] = ()
         self._ids = 0
         self._hosts = 1
         self._random_port = FIRST_RANDOM_PORT - 1
