@@ -32,6 +32,7 @@ PATIENCE = 0.25
 _DONE = {
     "pull": "pulled",
     "create": "created",
+    "repair": "repaired",
     "start": "started",
     "update": "updated",
     "stop": "stopped",
@@ -40,6 +41,7 @@ _DONE = {
 _DOING = {
     "pull": "pulling",
     "create": "creating",
+    "repair": "repairing",
     "start": "starting",
     "update": "updating",
     "stop": "stopping",

@@ -143,8 +143,20 @@ class RemoveContainer:
         return f"container {self.key}"
 
 
+@dataclass(frozen=True, slots=True)
+class RepairNetwork:
+    """Make again what is missing of what containers share: bridge, firewall table. Running containers run on."""
+
+    verb = "repair"
+
+    @property
+    def subject(self) -> str:
+        return "network"
+
+
 Action = (
     PullImage
+    | RepairNetwork
     | CreateVolume
     | RemoveVolume
     | CreateContainer

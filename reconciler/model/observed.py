@@ -111,12 +111,17 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing."""
+    """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing.
+
+    `network_faults` are the runtime's words for what is broken of what all running containers share ("the firewall
+    table is gone"): the network is to be repaired, the containers run on.
+    """
 
     containers: tuple[ObservedContainer, ...] = ()
     volumes: tuple[ObservedVolume, ...] = ()
     images: dict[str, ObservedImage] = field(default_factory=dict)
     busy_ports: tuple[BusyPort, ...] = ()
+    network_faults: tuple[str, ...] = ()
 
     def of_stack(self, stack: str) -> dict[str, ObservedContainer]:
         """The stack's containers by key."""

@@ -106,9 +106,13 @@ class Settling:
             return self._restart_later(again, now + restart_delay(0.0, again.restarts))
         return 0.0
 
+    def keeper_lives(self) -> bool:
+        """Whether somebody looks after what is due later."""
+        return locks.is_held(keeper_lock(self._paths))
+
     def wake_keeper(self) -> None:
         """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
-        if locks.is_held(keeper_lock(self._paths)):
+        if self.keeper_lives():
             return
         keeper = self.start_helper("keep")
         with contextlib.suppress(OSError):

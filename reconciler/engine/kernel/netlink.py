@@ -163,6 +163,14 @@ def link_set_hairpin(name: str) -> Request:
     return _request(message, _RTM_NEWLINK, 0, f"bridge port {name}")
 
 
+def link_set_master(index: int, master: int) -> Request:
+    """Make a link a port of a bridge."""
+    message = load().link()
+    message["index"] = index
+    message["attrs"] = [("IFLA_MASTER", master)]
+    return _request(message, _RTM_NEWLINK, 0, f"link {index}")
+
+
 def link_set_up(index: int) -> Request:
     """Bring a link up."""
     message = load().link()

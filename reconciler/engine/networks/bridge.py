@@ -125,6 +125,15 @@ def connect(name: str, subnet: Subnet, container: str, generation: int, *, pid: 
         os.close(namespace)
 
 
+def attach(name: str, veth: str) -> None:
+    """Make a connected container's host end a port of the bridge again, after the bridge was made anew."""
+    index = netlink.index_of(veth)
+    if index:
+        with netlink.opened() as host:
+            netlink.change(host, [netlink.link_set_master(index, netlink.index_of(name))])
+            netlink.change(host, [netlink.link_set_up(index), netlink.link_set_hairpin(veth)])
+
+
 def _connect(host: netlink.Connection, veth: str, pair: list[netlink.Request], subnet: Subnet, address: str) -> None:
     """In a thread inside the container's namespace; `host` is a netlink socket of the host's."""
     for key, value in (

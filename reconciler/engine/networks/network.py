@@ -8,7 +8,7 @@ At an end: `unpublish`, then `addresses.release`; link and namespace have gone b
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.engine.kernel import netlink
 from reconciler.engine.networks import addresses, bridge, ports
@@ -94,7 +94,7 @@ class Network:
         with self._store.read() as connection:
             subnet = self._chosen(connection)
         with bridge.alone():
-            self._firewall.rebuild(str(subnet), self._live())
+            self._firewall.rebuild(str(subnet), [one.published for one in self._live()])
 
     def retire(self) -> bool:
         """Note that the network is not needed if there is no container; returns whether `teardown` has work to do.
@@ -133,11 +133,15 @@ class Network:
     def _make(self) -> Subnet:
         subnet = self._choose()
         loading = None
+        new = not netlink.index_of(self._bridge)
         if not self._firewall.present(str(subnet)):
             # nft needs its time, and no bridge: both at once.
-            loading = _Background(lambda: self._firewall.rebuild(str(subnet), self._live()))
+            loading = _Background(lambda: self._firewall.rebuild(str(subnet), [one.published for one in self._live()]))
         try:
             bridge.ensure(self._bridge, subnet)
+            if new:
+                for one in self._live():
+                    bridge.attach(self._bridge, one.veth)
             self._firewall.open_forward()
         finally:
             if loading:
@@ -173,13 +177,26 @@ class Network:
             raise ReconcilerError("the network is not prepared", code="network", hint="apply again")
         return Subnet.of(text)
 
-    def _live(self) -> list[Published]:
+    def _live(self) -> list[_Connected]:
+        """The containers that are connected: their host end is there, which dies with them."""
         with self._store.read() as connection:
             rows = connection.execute(
-                "SELECT c.id, a.address FROM containers c JOIN addresses a ON a.container = c.id"
-                " WHERE c.state = 'running'"
+                "SELECT c.id, c.generation, a.address FROM containers c JOIN addresses a ON a.container = c.id"
+                " WHERE c.generation > 0"
             ).fetchall()
-            return [Published(row[1], ports.leases_of(connection, row[0])) for row in rows]
+            found = []
+            for container, generation, address in rows:
+                veth = bridge.veth_name(container, generation)
+                if netlink.index_of(veth):
+                    found.append(_Connected(veth, Published(address, ports.leases_of(connection, container))))
+            return found
+
+
+class _Connected(NamedTuple):
+    """A live container's host end, and what is published of it."""
+
+    veth: str
+    published: Published
 
 
 class _Background(threading.Thread):

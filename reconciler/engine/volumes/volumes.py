@@ -142,7 +142,11 @@ def fill(paths: Paths, name: str, image: Rooted, target: str) -> None:
 
 
 def _filling(paths: Paths, name: str) -> AbstractContextManager[None]:
-    return locks.held(os.path.join(paths.locks, f"volume-{name}"))
+    return locks.held(_lock(paths, name))
+
+
+def _lock(paths: Paths, name: str) -> str:
+    return os.path.join(paths.locks, f"volume-{name}")
 
 
 def _appear(paths: Paths, name: str, source: Rooted | None) -> None:
@@ -164,3 +168,4 @@ def remove_folder(paths: Paths, name: str) -> None:
     """Delete the volume's data for good."""
     check_name(name)
     files.remove_tree(os.path.dirname(paths.volume_data(name)))
+    files.remove_file(_lock(paths, name))

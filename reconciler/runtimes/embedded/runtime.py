@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, logs, status
@@ -17,6 +18,7 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RepairNetwork,
     StartContainer,
     StopContainer,
     UpdateContainer,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.containers.catalog import Record
     from reconciler.model.action import Action
-    from reconciler.model.observed import Scope
+    from reconciler.model.observed import ObservedContainer, Scope
     from reconciler.runtimes.base import Context
 
 _IN_PLACE = frozenset(
@@ -65,16 +67,25 @@ class EmbeddedRuntime(EmbeddedConsole):
     def observe(self, scope: Scope) -> Observed:
         """Compare the records in the scope with the kernel."""
         found = [
-            translate.observation(record, self.engine.containers.status(record))
+            self._observation(record)
             for record in self.engine.containers.every()
             if record.config.notes.get("stack") == scope.stack or record.name in scope.names
         ]
+        running = any(one.state == catalog.RUNNING for one in found)
         return Observed(
             containers=tuple(sorted(found, key=lambda c: c.name)),
             volumes=self._observed_volumes(scope),
             images=self._observed_images(scope.images),
             busy_ports=self._busy_ports(scope),
+            network_faults=tuple(self.engine.network.problems()) if running else (),
         )
+
+    def _observation(self, record: Record) -> ObservedContainer:
+        """A restart that is due later counts only while somebody is there to make it."""
+        now = self.engine.containers.status(record)
+        if now.state == catalog.RESTARTING and not self.engine.settling.keeper_lives():
+            now = replace(now, state=catalog.EXITED)
+        return translate.observation(record, now)
 
     def _observed_volumes(self, scope: Scope) -> tuple[ObservedVolume, ...]:
         found = []
@@ -126,6 +137,8 @@ class EmbeddedRuntime(EmbeddedConsole):
                 self.engine.volumes.create(volume.name, owner=action.stack, labels=volume.labels)
             case RemoveVolume():
                 self.engine.volumes.remove(action.name)
+            case RepairNetwork():
+                self.engine.network.prepare()
             case PullImage():
                 raise ReconcilerError(
                     f"image {action.reference} can't be pulled: this runtime takes local images only",
