@@ -171,6 +171,14 @@ def test_several_images_in_one_archive_share_layers_and_all_arrive(images, root,
     assert len(os.listdir(f"{root}/layers")) == 2
 
 
+def test_all_images_of_an_archive_arrive_or_none(images, root, tmp_path):
+    layout = Layout()
+    layout.add(layout.image([BASE]), "base:1").add(layout.image(LAYERS), "app:1")
+    with pytest.raises(ReconcilerError, match="app:1: layer 2 of 2"):
+        images.load(write_tar(tmp_path / "a.tar", changed(layout.done(), **{TOP_NAME: flipped})))
+    assert remains(root) == NOTHING
+
+
 def platformed(*architectures, nested=True, name="app:1"):
     layout = Layout()
     found = []

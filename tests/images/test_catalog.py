@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imagelab import NOTHING, config_of, docker_files, entry, images_at, picture, remains, sha, tar, write_tar
 
 from reconciler.engine.images import configuration
+from reconciler.engine.images.catalog import Arrival
 from reconciler.engine.records import HealthConfig
 from reconciler.kits.errors import ReconcilerError
 
@@ -143,7 +144,7 @@ def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
     }  # fmt: skip
     parsed = configuration.parse(config_of([BASE], config=settings, created="2026-01-01T00:00:00Z"), "x")
     image = parsed.image("sha256:" + "1" * 64, ("abcd",), 7)
-    images.add(image, b"{}", tags=["docker.io/library/x:1"], origin="here")
+    images.add([Arrival(image, b"{}", (), ("docker.io/library/x:1",))], "here")
     kept = images.resolve("x:1")
     assert kept == image
     assert kept.exposed == ("53/udp", "80/tcp")

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images import configuration, sources, streams, tars
+from reconciler.engine.images.catalog import Arrival
 from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
 from reconciler.engine.images.layers import LayerSource
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.text import printable, quote
+from reconciler.kits.text import plural, printable, quote
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
@@ -63,20 +64,22 @@ class Found:
 
 
 def load(images: Images, workshop: Workshop, path: str) -> tuple[str, ...]:
-    """Load all images of an archive; returns their familiar names, or the id of one that has no name.
+    """Load all images of an archive, or none; returns their familiar names, or the id of one that has no name.
 
     Raises `ReconcilerError`: "not-found" (no such file), "bad-image" (what is wrong with it), "platform", "disk-full".
     """
-    origin = "load -" if path == "-" else f"load {printable(os.path.abspath(path))}"
-    with workshop.opened() as work, sources.opened(path, work) as source:
-        loaded: list[str] = []
-        for found in _found_in(source, "standard input" if path == "-" else printable(path)):
-            parsed = configuration.parse(found.config, f"{found.what}: configuration")
-            if _rank(*parsed.platform) is None:
-                raise _wrong_platform(found.what, [parsed.platform])
-            image_id = _store(images, work, found, parsed, origin)
-            loaded += [references.parse(tag).familiar for tag in found.tags] or [image_id]
-    return tuple(loaded)
+    what = "standard input" if path == "-" else printable(path)
+    with workshop.opened() as work:
+        with sources.opened(path, work) as source:
+            arrivals = [_place(work, found) for found in _found_in(source, what)]
+        # The archive is closed: what was decompressed of it is gone, and need not go to the disk with the layers.
+        work.sync()
+        images.add(arrivals, origin="load " + _origin(path))
+    return tuple(
+        name
+        for arrival in arrivals
+        for name in ([references.parse(tag).familiar for tag in arrival.tags] or [arrival.image.id])
+    )
 
 
 def import_root(images: Images, workshop: Workshop, path: str, reference: str) -> str:
@@ -85,43 +88,52 @@ def import_root(images: Images, workshop: Workshop, path: str, reference: str) -
     Its configuration is empty: a container of it names its command.
     """
     tag = references.parse(reference).canonical
-    origin = "import -" if path == "-" else f"import {printable(os.path.abspath(path))}"
     what = "standard input" if path == "-" else printable(path)
-    with workshop.opened() as work, contextlib.ExitStack() as stack:
-        span = sources.plain_file(path, work, stack)
-        if not tars.has_end(span):
-            raise bad_image(what, "not a whole tar archive: the zeros at its end are missing")
-        diff_id = streams.digest(span)
-        system, architectures = _machine()
-        document = {
-            "architecture": architectures[0],
-            "os": system,
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        }
-        data = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
-        found = Found(what, data, (LayerSource(span, what),), (tag,))
-        return _store(images, work, found, configuration.parse(data, what), origin)
+    with workshop.opened() as work:
+        with contextlib.ExitStack() as stack:
+            span = sources.plain_file(path, work, stack)
+            if not tars.has_end(span):
+                raise bad_image(what, "not a whole tar archive: the zeros at its end are missing")
+            config = _bare_configuration(streams.digest(span))
+            arrival = _place(work, Found(what, config, (LayerSource(span, what),), (tag,)))
+        work.sync()
+        images.add([arrival], origin="import " + _origin(path))
+    return arrival.image.id
 
 
-def _store(images: Images, work: Workshop, found: Found, parsed: configuration.Configuration, origin: str) -> str:
+def _origin(path: str) -> str:
+    return "-" if path == "-" else printable(os.path.abspath(path))
+
+
+def _bare_configuration(diff_id: str) -> bytes:
+    system, architectures = _machine()
+    document = {
+        "architecture": architectures[0],
+        "os": system,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _place(work: Workshop, found: Found) -> Arrival:
+    """Check an image and put its layers in place."""
+    parsed = configuration.parse(found.config, f"{found.what}: configuration")
+    if _rank(*parsed.platform) is None:
+        raise _wrong_platform(found.what, [parsed.platform])
     if len(parsed.diff_ids) != len(found.layers):
         raise bad_image(
             found.what,
             f"the configuration speaks of {len(parsed.diff_ids)} layers, the manifest of {len(found.layers)}",
         )
     layers = work.place(found.layers, parsed.diff_ids)
-    image_id = "sha256:" + hashlib.sha256(found.config).hexdigest()
-    image = parsed.image(image_id, tuple(layer.short for layer in layers), sum(layer.size for layer in layers))
-    images.add(
-        image,
-        found.config,
-        layers=[(layer.key, layer.short, layer.size) for layer in layers],
-        tags=found.tags,
-        origin=origin,
+    image = parsed.image(
+        "sha256:" + hashlib.sha256(found.config).hexdigest(),
+        tuple(layer.short for layer in layers),
+        sum(layer.size for layer in layers),
     )
-    work.progress(f"{found.what}: {len(layers)} layers, {human_size(image.size)}")
-    return image_id
+    work.progress(f"{found.what}: {plural(len(layers), 'layer')}, {human_size(image.size)}")
+    return Arrival(image, found.config, layers, found.tags)
 
 
 def _found_in(source: Source, what: str) -> list[Found]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
-    from reconciler.engine.images.layers import Workshop
+    from reconciler.engine.images.layers import Layer, Workshop
     from reconciler.engine.images.streams import Limits
     from reconciler.engine.paths import Paths
     from reconciler.engine.records import ImageConfig
@@ -48,6 +48,16 @@ class ListedImage:
     image: ImageConfig
     origin: str
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An image whose layers are unpacked: its configuration byte for byte, and its names (canonical)."""
+
+    image: ImageConfig
+    configuration: bytes
+    layers: tuple[Layer, ...]
+    tags: tuple[str, ...]
 
 
 class Images:
@@ -114,32 +124,30 @@ class Images:
 
         return archives.import_root(self, self._workshop(progress), path, reference)
 
-    def add(
-        self,
-        image: ImageConfig,
-        configuration: bytes,
-        *,
-        layers: Iterable[tuple[str, str, int]] = (),
-        tags: Iterable[str] = (),
-        origin: str = "",
-    ) -> None:
-        """Record an image whose layers are unpacked and on the disk, in one transaction.
+    def add(self, arrivals: Iterable[Arrival], origin: str) -> None:
+        """Record images whose layers are in place and on the disk: all of them or none.
 
-        `layers` are the new ones: (key, short name, bytes). A tag (canonical) that another image had moves; that
-        image stays without it. The caller holds the workshop's lock, so that nobody removes the layers meanwhile.
+        A tag that another image had moves; that image stays without it. `origin` is kept with images that are new.
+        The caller holds the workshop, so that nobody removes the layers meanwhile.
         """
+        arrivals = tuple(arrivals)
         files.make_folders(self._paths.content)
-        files.replace_file(self._content(image.id), configuration)
+        for arrival in arrivals:
+            files.replace_file(self._content(arrival.image.id), arrival.configuration)
         now = time.time()
         with self._store.write() as connection:
-            connection.executemany("INSERT OR IGNORE INTO layers VALUES (?, ?, ?)", layers)
-            connection.execute(
-                "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
-                (image.id, json.dumps(asdict(image)), origin, now),
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO tags VALUES (?, ?)", [(reference, image.id) for reference in tags]
-            )
+            for arrival in arrivals:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO layers VALUES (?, ?, ?)",
+                    [(layer.key, layer.short, layer.size) for layer in arrival.layers],
+                )
+                connection.execute(
+                    "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
+                    (arrival.image.id, json.dumps(asdict(arrival.image)), origin, now),
+                )
+                connection.executemany(
+                    "INSERT OR REPLACE INTO tags VALUES (?, ?)", [(tag, arrival.image.id) for tag in arrival.tags]
+                )
 
     def tag(self, image_id: str, reference: str) -> None:
         """Give an image another name (canonical), taking it from the image that had it."""

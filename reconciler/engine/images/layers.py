@@ -73,6 +73,7 @@ class Workshop:
         self._progress_lock = threading.Lock()
         self._taken: set[str] = set()
         self._lost: dict[str, str] = {}
+        self._placed: dict[str, Layer] = {}
 
     def progress(self, text: str) -> None:
         """Tell the caller, one line at a time also when two layers are worked on."""
@@ -115,7 +116,7 @@ class Workshop:
         return files.open_for_writing(self._paths.staging, os.O_RDWR | os.O_TMPFILE)
 
     def place(self, sources: Sequence[LayerSource], diff_ids: Sequence[str]) -> tuple[Layer, ...]:
-        """Unpack the layers that are not here yet, lowest first, and put them in place, synced.
+        """Unpack the layers that are not here yet, lowest first, and put them in place; `sync` before rows are written.
 
         `diff_ids` are the digests that the plain tars must have. Layers that come twice stay once, at the upper place,
         where they hide what they hid below. Raises `ReconcilerError` (code "bad-image") or OSError.
@@ -132,9 +133,17 @@ class Workshop:
                 placed.append(self._put(staged[index], diff_ids[index], keys[index], placed))
             else:
                 placed.append(known.get(diff_ids[index]) or known[keys[index]])
-        if staged:
-            self._sync()
         return tuple(placed)
+
+    def sync(self) -> None:
+        """What was placed is on the disk, content and names."""
+        if not self._placed:
+            return
+        fd = os.open(self._paths.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copying.sync_filesystem(fd)
+        finally:
+            os.close(fd)
 
     def _known(self) -> dict[str, Layer]:
         with self._store.read() as connection:
@@ -144,7 +153,7 @@ class Workshop:
         there = set(os.listdir(self._paths.layers))
         # A folder that somebody removed by hand comes back under the name that images know it by.
         self._lost = {layer.key: layer.short for layer in layers if layer.short not in there}
-        return {layer.key: layer for layer in layers if layer.short in there}
+        return {**{layer.key: layer for layer in layers if layer.short in there}, **self._placed}
 
     def _stage_all(self, wanted: Sequence[tuple[LayerSource, str]]) -> list[_Staged]:
         # Decompressing runs beside unpacking, and two threads save a third of the time. Unpacking two plain layers at
@@ -189,7 +198,8 @@ class Workshop:
             self._adopt(staged, below)
         short = self._lost.get(key) or self._free_name(key)
         files.rename(staged.folder, os.path.join(self._paths.layers, short))
-        return Layer(key, short, staged.unpacked.size)
+        layer = self._placed[key] = Layer(key, short, staged.unpacked.size)
+        return layer
 
     def _adopt(self, staged: _Staged, below: Sequence[Layer]) -> None:
         """Folders that the tar did not name look as in the highest layer that has them."""
@@ -213,14 +223,6 @@ class Workshop:
                     self._taken.add(short)
                     return short
         raise ReconcilerError("no free name for a layer", code="images", hint="remove images that nobody uses")
-
-    def _sync(self) -> None:
-        """The layers' content and names are on the disk before a row says so."""
-        fd = os.open(self._paths.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            copying.sync_filesystem(fd)
-        finally:
-            os.close(fd)
 
     def _sweep_after_failure(self) -> None:
         with contextlib.suppress(OSError, sqlite3.Error, ReconcilerError):
