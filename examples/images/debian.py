@@ -54,6 +54,9 @@ def bootstrap(recipe: Recipe, tree: str, *, log: str, epoch: int) -> None:
         "--skip=cleanup/apt/lists",
     ]
     _mmdebstrap(recipe, "", [*options, RELEASE, tree], scratch=tree + ".scratch", log=log, epoch=epoch)
+    # An image on top comes out the same on this tree and on one unpacked from the base's archive, which lacks these.
+    for leftover in ("etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap"):
+        os.remove(os.path.join(tree, leftover))
     # Device nodes on a lower layer would be in the way of mmdebstrap's own in the overlay.
     shutil.rmtree(os.path.join(tree, "dev"))
     os.mkdir(os.path.join(tree, "dev"), 0o755)
@@ -77,8 +80,11 @@ def install(recipe: Recipe, base: str, upper: str, *, log: str, epoch: int) -> N
         "--skip=" + ",".join(skip),
         "--include=" + ",".join(recipe.packages),
         f'--customize-hook=cp -a {shlex.quote(staged)}/. "$1"',
-        f'--customize-hook={shlex.quote(os.path.join(recipe.folder, "customize.sh"))} "$1"',
     ]
+    for hook, name in (("extract", "prepare.sh"), ("customize", "customize.sh")):
+        script = os.path.join(recipe.folder, name)
+        if os.path.exists(script):
+            options.append(f'--{hook}-hook={shlex.quote(script)} "$1"')
     _mmdebstrap(recipe, mount, [*options, RELEASE, merged], scratch=scratch, log=log, epoch=epoch)
 
 
@@ -138,10 +144,10 @@ def explanation(log: str) -> str:
     errors = [line for line in lines if line.startswith(("E:", "Err:", "dpkg: error", "mount:"))]
     told = list(dict.fromkeys([*errors[:5], *lines[-4:]]))
     text = "\n".join(told)
-    if any(word in text for word in ("resolve", "connect", "timed out", "unreachable", "Failed to fetch")):
+    if "No space left" in text:
+        hint = "The disk is full: a build needs about 1 GB beside the images"
+    elif any(word in text for word in ("resolving", "connect", "timed out", "unreachable", "Failed to fetch")):
         hint = "Debian's archive was not reachable: check the network or apt's proxy setting, then run it again"
-    elif "No space left" in text:
-        hint = "the disk is full: a build needs about 1 GB below build/images"
     else:
-        hint = "finished images are kept: run it again after the cause is gone"
+        hint = "Finished images are kept: run it again after the cause is gone"
     return f"{text}\nThe whole log is in {log}\n{hint}"

@@ -3,6 +3,8 @@
 set -eu
 root=$1
 
+rm "$root/usr/local/bin/ucf" "$root/usr/local/bin/ucfr"
+
 # WordPress itself. Debian's package is a web of links into other packages, /etc and /var: follow them all.
 unpack wordpress "$root"
 unpack wordpress-theme-twentytwentythree "$root"

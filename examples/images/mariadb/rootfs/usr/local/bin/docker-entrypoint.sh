@@ -212,6 +212,8 @@ run_initdb_files() {
 }
 
 initialize() { # SERVER COMMAND
+    # The first process of a container ignores signals that it has no handler for: a stop would wait for its time limit.
+    trap 'exit 143' TERM INT
     check_settings
     create_files "$@"
     current_password=""
@@ -248,7 +250,7 @@ main() {
 
     server_help=$("$@" --verbose --help 2>&1) || fail "mariadbd failed while attempting to check config
     command was: $* --verbose --help
-    $(tail -n 5 <<<"$server_help")"
+    $(grep -F '[ERROR]' <<<"$server_help" || tail -n 5 <<<"$server_help")"
     datadir=$(server_value datadir)
     datadir=${datadir%/}
     unfinished=$datadir/.initialization-unfinished

@@ -86,6 +86,8 @@ write_configuration() { # OWNER
 }
 
 if [[ ${1:-} == apache2* ]]; then
+    # The first process of a container ignores signals that it has no handler for: a stop would wait for its time limit.
+    trap 'exit 143' TERM INT WINCH
     owner=$(owner_of_site)
     if [ -e "$unfinished" ] || { [ ! -e index.php ] && [ ! -e wp-includes/version.php ]; }; then
         copy_wordpress "$owner"
