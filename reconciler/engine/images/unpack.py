@@ -296,7 +296,7 @@ class _Unpacker:
         files.chown(fd, *self._owner(member))
         files.chmod(fd, member.mode & 0o7777)
         for key, value in self._xattrs(member):
-            _ignoring_unsupported(rooted.setxattr_fd, fd, key, value)
+            copying.ignoring_unsupported(rooted.setxattr_fd, fd, key, value)
 
     def _set_attributes_at(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
         rooted.chown_at(parent, name, *self._owner(member))
@@ -308,7 +308,7 @@ class _Unpacker:
                 os.close(fd)
         for key, value in self._xattrs(member):
             if not key.startswith("user."):  # the kernel has those for files and folders only
-                _ignoring_unsupported(rooted.setxattr_at, parent, name, key, value)
+                copying.ignoring_unsupported(rooted.setxattr_at, parent, name, key, value)
         modified = tars.modified(member)
         rooted.utime_at(parent, name, modified, modified)
 
@@ -365,12 +365,3 @@ def _stat_at(folder: int, name: bytes) -> os.stat_result | None:
 
 def _open_folder(parent: int, name: bytes) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-
-
-def _ignoring_unsupported(call: Callable[..., None], *arguments: object) -> None:
-    """For attributes that this file system does not have; losing one of those is what tar does, too."""
-    try:
-        call(*arguments)
-    except OSError as error:
-        if error.errno != errno.ENOTSUP:
-            raise

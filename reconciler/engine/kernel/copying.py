@@ -10,10 +10,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from reconciler.engine.kernel import rooted
+from reconciler.engine.kernel import files, rooted
 from reconciler.engine.kernel.effects import effect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconciler.engine.kernel.rooted import Rooted
 
 _CHUNK = 1 << 30
@@ -58,8 +60,11 @@ def send_all(target: int, source: int, offset: int, count: int) -> None:
 
 def copy_data(source: int, target: int) -> None:
     """Copy a whole file into an empty one, holes as holes. Both are descriptors of regular files."""
-    size = os.fstat(source).st_size
-    position = 0
+    facts = os.fstat(source)
+    size, position = facts.st_size, 0
+    if facts.st_blocks * 512 >= size:  # no holes
+        _copy_span(source, target, 0, size)
+        return
     while position < size:
         start, end = _next_data(source, position, size)
         if start < end:
@@ -136,20 +141,27 @@ def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
 
 def _copy_entry(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
     if stat.S_ISREG(facts.st_mode):
-        _copy_file(inside, outside, name)
-    elif stat.S_ISLNK(facts.st_mode):
+        _copy_file(inside, outside, name, facts)
+        return
+    if stat.S_ISLNK(facts.st_mode):
         rooted.symlink_at(os.readlink(name, dir_fd=inside), outside, name)
     else:
         rooted.mknod_at(outside, name, stat.S_IFMT(facts.st_mode) | 0o600, facts.st_rdev)
     copy_attributes(inside, outside, name, facts)
 
 
-def _copy_file(inside: int, outside: int, name: bytes) -> None:
+def _copy_file(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
     read = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     try:
         write = rooted.create_at(outside, name)
         try:
             copy_data(read, write)
+            # In the order of `copy_attributes`; by descriptor, which takes half the time.
+            files.chown(write, facts.st_uid, facts.st_gid)
+            files.chmod(write, stat.S_IMODE(facts.st_mode))
+            for key, value in _kept(rooted.xattrs(read)):
+                ignoring_unsupported(rooted.setxattr_fd, write, key, value)
+            rooted.utime_fd(write, facts.st_atime_ns, facts.st_mtime_ns)
         finally:
             os.close(write)
     finally:
@@ -166,16 +178,19 @@ def copy_attributes(inside: int, outside: int, name: bytes, facts: os.stat_resul
             rooted.chmod_fd(fd, stat.S_IMODE(facts.st_mode))
         finally:
             os.close(fd)
-    for key, value in rooted.xattrs_at(inside, name).items():
-        if not key.startswith(UNCOPIED_XATTRS):
-            copy_xattr(outside, name, key, value)
+    for key, value in _kept(rooted.xattrs_at(inside, name)):
+        ignoring_unsupported(rooted.setxattr_at, outside, name, key, value)
     rooted.utime_at(outside, name, facts.st_atime_ns, facts.st_mtime_ns)
 
 
-def copy_xattr(folder: int, name: bytes, key: str, value: bytes) -> None:
-    """Set an extended attribute, unless the file system there has none of that kind."""
+def _kept(found: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    return [(key, value) for key, value in found.items() if not key.startswith(UNCOPIED_XATTRS)]
+
+
+def ignoring_unsupported(set_xattr: Callable[..., None], *arguments: object) -> None:
+    """Set an extended attribute, unless the file system there has none of that kind: tar and cp lose those, too."""
     try:
-        rooted.setxattr_at(folder, name, key, value)
+        set_xattr(*arguments)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise

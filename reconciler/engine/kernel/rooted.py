@@ -177,10 +177,15 @@ def truncate_fd(fd: int, size: int) -> None:
 
 def xattrs_at(folder: int, name: AnyPath) -> dict[str, bytes]:
     """All extended attributes of something, without following it; none where the file system has none."""
-    path = _through(folder, name)
+    return xattrs(_through(folder, name))
+
+
+def xattrs(place: int | bytes) -> dict[str, bytes]:
+    """The same of a descriptor or of a path of our own."""
+    follow = isinstance(place, int)
     try:
-        keys = os.listxattr(path, follow_symlinks=False)
-        return {key: os.getxattr(path, key, follow_symlinks=False) for key in keys}
+        keys = os.listxattr(place, follow_symlinks=follow)
+        return {key: os.getxattr(place, key, follow_symlinks=follow) for key in keys}
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.ENODATA):
             return {}
