@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imagelab import picture
 from test_unpack import odd_tree
 
-from reconciler.engine.kernel import copying, rooted
+from reconciler.engine.kernel import copying, files, rooted
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
 
@@ -158,3 +158,20 @@ def test_a_copied_tree_may_leave_the_target_folder_as_it_is(tmp_path):
         copying.copy_tree(inside, outside, itself=False)
     assert os.listdir(tmp_path / "target") == ["f"]
     assert os.stat(tmp_path / "target").st_mode & 0o777 == 0o711
+
+
+def test_a_tree_deeper_than_descriptors_and_stack_is_removed(tmp_path):
+    """As a container can make it, to become unremovable."""
+    top = tmp_path / "deep"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(2500):
+        for name in ("d", "side"):
+            os.mkdir(name, dir_fd=folder)
+        os.close(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    files.remove_tree(top)
+    assert os.listdir(tmp_path) == []

@@ -187,14 +187,23 @@ def remove_tree(path: StrPath) -> None:
     except FileNotFoundError:
         return
     try:
-        _empty(top, os.fstat(top).st_dev)
+        while _empty(top, os.fstat(top).st_dev, top, 0):
+            pass
     finally:
         os.close(top)
     with contextlib.suppress(FileNotFoundError):
         rmdir(path)
 
 
-def _empty(folder: int, device: int) -> None:
+_DEEPEST = 100
+
+
+def _empty(folder: int, device: int, top: int, depth: int) -> bool:
+    """Remove what is in a folder; True when something too deep was moved up into `top` instead.
+
+    A container can make trees deeper than we have descriptors and stack for, and must not become unremovable by it.
+    """
+    moved = False
     for name, is_folder in list(_entries(folder)):
         if not is_folder:
             with contextlib.suppress(FileNotFoundError):
@@ -205,13 +214,25 @@ def _empty(folder: int, device: int) -> None:
         except FileNotFoundError:
             continue
         try:
-            if os.fstat(inner).st_dev != device:
+            facts = os.fstat(inner)
+            if facts.st_dev != device:
                 raise OSError(errno.EBUSY, "something is mounted here", name)
-            _empty(inner, device)
+            if depth == _DEEPEST:
+                _move(folder, name, top, f".{facts.st_ino:x}.deep")
+                moved = True
+                continue
+            moved = _empty(inner, device, top, depth + 1) or moved
         finally:
             os.close(inner)
         with contextlib.suppress(FileNotFoundError):
             rmdir(name, dir_fd=folder)
+    return moved
+
+
+@effect
+def _move(folder: int, name: str, top: int, new_name: str) -> None:
+    """renameat(2)."""
+    os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=top)
 
 
 def _entries(folder: int) -> Iterator[tuple[str, bool]]:
