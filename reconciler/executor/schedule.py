@@ -5,11 +5,11 @@ Deterministic: of the steps that may begin, the one with the lowest number comes
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from reconciler.model.action import PullImage, StopContainer
-from reconciler.model.plan import REMOVE
+from reconciler.model.plan import BEHIND, OPENS, REMOVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,11 +52,11 @@ class Schedule:
         self._limits = limits
         self._free = dict(limits)
         self._ready: dict[str, list[int]] = {lane: [] for lane in limits}
+        self._closed = sum(step.gate == OPENS for step in plan.steps)
+        self._held: list[int] = []
         for number, count in self._missing.items():
             if not count:
-                self._ready[self._lane(number)].append(number)
-        for heap in self._ready.values():
-            heapify(heap)
+                self._make_ready(number)
         self._failed = False
         self._cancelled = False
         self._rescue: set[int] | None = None
@@ -64,6 +64,19 @@ class Schedule:
 
     def _lane(self, number: int) -> str:
         return lane_of(self._steps[number].action)
+
+    def _make_ready(self, number: int) -> None:
+        """A step waits for no other any more; one behind a closed gate waits for that."""
+        if self._closed and self._steps[number].gate == BEHIND:
+            self._held.append(number)
+        else:
+            heappush(self._ready[self._lane(number)], number)
+
+    def _open_gate(self) -> None:
+        self._closed = 0
+        held, self._held = self._held, []
+        for number in held:
+            self._make_ready(number)
 
     def take(self) -> Step | None:
         """The next step to begin now, marked as begun; None if there is none at the moment."""
@@ -92,7 +105,11 @@ class Schedule:
         for waiter in self._waiters[number]:
             self._missing[waiter] -= 1
             if not self._missing[waiter]:
-                heappush(self._ready[self._lane(waiter)], waiter)
+                self._make_ready(waiter)
+        if self._steps[number].gate == OPENS and self._closed:
+            self._closed -= 1
+            if not self._closed:
+                self._open_gate()
 
     def fail(self, number: int) -> None:
         """A step has failed, or has given up because the run was cancelled."""
@@ -100,6 +117,7 @@ class Schedule:
         self._failed = True
         if self._rescue is None:
             self._rescue = self._to_bring_back()
+            self._open_gate()  # what comes back may need what is new; nothing else is allowed any more
 
     def _end(self, number: int, state: int) -> None:
         self._state[number] = state

@@ -21,6 +21,9 @@ FOLLOW = "follow"
 REMOVE = "remove"
 """Change classes, cheapest first for what exists: in place, restart, replace; follow = because of another container."""
 
+OPENS, BEHIND = "opens", "behind"
+"""A step's part in the gate of a first start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -45,6 +48,9 @@ class Step:
     fails while none of the steps that wait for this one has begun, or each of those is taken back as well: it takes
     back what a failed first start would leave behind. `data` says what happens to data, parts set apart by "; ",
     "" = nothing. `downtime`: what runs is down from this step until it is started again.
+
+    `gate` makes a first start all or nothing: no step BEHIND it begins before every step that OPENS it has succeeded,
+    so a container that can't be made is found before any of them runs. "" = not concerned.
     """
 
     number: int
@@ -56,6 +62,7 @@ class Step:
     undo: Action | None = None
     data: str = ""
     downtime: bool = False
+    gate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def _step(step: Step) -> dict[str, Any]:
         "change": step.change,
         "reasons": [_reason(reason) for reason in step.reasons],
         "after": list(step.after),
+        "gate": step.gate,
         "undo": _action(step.undo) if step.undo else None,
         "downtime": step.downtime,
         "data": step.data,

@@ -22,7 +22,7 @@ from reconciler.model.action import (
     StopContainer,
     UpdateContainer,
 )
-from reconciler.model.plan import CREATE, PULL, REMOVE, REPAIR, Reason, Step
+from reconciler.model.plan import BEHIND, CREATE, OPENS, PULL, REMOVE, REPAIR, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 
@@ -60,8 +60,9 @@ class Draft:
         undo: Action | None = None,
         data: str = "",
         downtime: bool = False,
+        gate: str = "",
     ) -> None:
-        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime)
+        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime, gate)
         self._steps[kind, key] = step
         self._after[kind, key] = set()
 
@@ -104,6 +105,7 @@ class Draft:
                     draft.undo,
                     draft.data,
                     draft.downtime,
+                    draft.gate,
                 )
             )
             for step in waiters[current]:
@@ -176,14 +178,16 @@ def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts) 
         kept = Kept(seen.address, ports.kept_by(decision), dict(sorted(seen.anonymous.items()))) if seen else Kept()
         create = CreateContainer(stack.name, stack.origin, wanted, _volumes_of(stack, wanted), kept)
         undo = None if seen else RemoveContainer(stack.name, key)
-        draft.add(_CREATE, key, create, decision.change, decision.reasons, undo=undo)
+        gate = "" if seen else OPENS
+        draft.add(_CREATE, key, create, decision.change, decision.reasons, undo=undo, gate=gate)
         draft.wait((_CREATE, key), (_REMOVE, key), (_PULL, wanted.image))
     if decision.updates:
         update = UpdateContainer(stack.name, stack.origin, wanted)
         draft.add(_UPDATE, key, update, decision.change, decision.reasons)
         draft.wait((_UPDATE, key), (_STOP, key))
     if decision.starts:
-        draft.add(_START, key, StartContainer(stack.name, key), decision.change, decision.reasons)
+        gate = "" if seen else BEHIND
+        draft.add(_START, key, StartContainer(stack.name, key), decision.change, decision.reasons, gate=gate)
         draft.wait((_START, key), (_STOP, key), (_CREATE, key), (_UPDATE, key))
     first = _first_up(decision)
     draft.wait((first, key), *((_VOLUME, mount.source) for mount in wanted.volumes if mount.kind == "volume"))

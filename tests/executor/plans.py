@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from reconciler.model.action import PullImage, RemoveContainer, StartContainer, StopContainer
-from reconciler.model.plan import CREATE, REPLACE, Plan, Step
+from reconciler.model.plan import BEHIND, CREATE, OPENS, REPLACE, Plan, Step
 
 KINDS = [StartContainer, StopContainer, RemoveContainer]
 
 
-def step(number, action, after=(), *, change=CREATE, undo=None):
-    return Step(number, action, change, action.subject, (), tuple(after), undo)
+def step(number, action, after=(), *, change=CREATE, undo=None, gate=""):
+    return Step(number, action, change, action.subject, (), tuple(after), undo, gate=gate)
 
 
 def start(number, after=(), key="", **more):
@@ -32,12 +32,19 @@ def plan_of(*steps):
 
 @st.composite
 def graphs(draw):
-    """Up to 14 steps of all lanes, some with an undo, each waiting for some of those before it."""
-    steps = []
+    """Up to 14 steps of all lanes, some with an undo, each waiting for some of those before it; some have a gate.
+
+    As in a plan, what opens the gate waits for nothing that is behind it.
+    """
+    steps: list[Step] = []
+    behind: set[int] = set()
     for number in range(1, draw(st.integers(1, 14)) + 1):
         after = draw(st.sets(st.integers(1, number - 1), max_size=3)) if number > 1 else set()
         kind = draw(st.sampled_from([*KINDS, PullImage]))
         action = PullImage(f"i{number}") if kind is PullImage else kind("s", f"c{number}")
         undo = RemoveContainer("s", f"c{number}") if draw(st.booleans()) else None
-        steps.append(step(number, action, sorted(after), undo=undo))
+        gate = draw(st.sampled_from(["", BEHIND] if after & behind else ["", OPENS, BEHIND]))
+        if gate == BEHIND or after & behind:
+            behind.add(number)
+        steps.append(step(number, action, sorted(after), undo=undo, gate=gate))
     return plan_of(*steps)

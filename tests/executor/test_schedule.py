@@ -6,7 +6,7 @@ from plans import graphs, plan_of, pull, start, stop
 
 from reconciler.executor.schedule import TRANSFER, WAIT, WORK, Schedule, lane_of
 from reconciler.model.action import RemoveContainer
-from reconciler.model.plan import REMOVE
+from reconciler.model.plan import BEHIND, OPENS, REMOVE
 
 WIDE = {WORK: 100, WAIT: 100, TRANSFER: 100}
 limits = st.fixed_dictionaries({WORK: st.integers(1, 3), WAIT: st.integers(1, 3), TRANSFER: st.integers(1, 2)})
@@ -28,6 +28,7 @@ def test_a_step_begins_after_what_it_waits_for_and_within_its_lane(plan, limit, 
     while True:
         while step := schedule.take():
             assert done >= set(step.after)
+            assert step.gate != BEHIND or done >= {other.number for other in plan.steps if other.gate == OPENS}
             running.append(step)
             lanes = [lane_of(other.action) for other in running]
             assert all(lanes.count(lane) <= limit[lane] for lane in limit)
@@ -103,6 +104,27 @@ def test_after_a_failure_what_was_stopped_comes_back_with_all_it_needs_and_nothi
     assert taken(schedule) == [3]
     schedule.done(3)
     assert [step.number for step in schedule.skipped] == [4, 6]
+
+
+def test_the_way_back_is_not_shut_by_a_gate_that_can_open_no_more():
+    """web was stopped and comes back with a new db, although another new container can't be made."""
+    stopped = stop(1, key="web")
+    fails = start(2, key="fails", gate=OPENS)
+    made = start(3, key="db-made", gate=OPENS)
+    runs = start(4, [3], key="db-runs", gate=BEHIND)
+    other = start(5, [3], key="other", gate=BEHIND)
+    back = start(6, [1, 4], key="web")
+    schedule = Schedule(plan_of(stopped, fails, made, runs, other, back), {WORK: 2, WAIT: 1, TRANSFER: 1})
+    assert taken(schedule) == [1, 2, 3]
+    schedule.done(1)
+    schedule.done(3)
+    assert taken(schedule) == []
+    schedule.fail(2)
+    assert taken(schedule) == [4]
+    schedule.done(4)
+    assert taken(schedule) == [6]
+    schedule.done(6)
+    assert [step.number for step in schedule.skipped] == [5]
 
 
 def test_a_stop_that_the_way_back_needs_brings_its_container_back_too():

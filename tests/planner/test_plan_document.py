@@ -51,6 +51,7 @@ def test_a_replacement_is_spelled_out():
         "change": "follow",
         "reasons": [{"text": "follows db by link"}],
         "after": [],
+        "gate": "",
         "undo": None,
         "downtime": True,
         "data": "",

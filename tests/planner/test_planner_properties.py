@@ -249,6 +249,19 @@ def test_a_failure_leaves_nothing_down_that_it_need_not(edit, ways, seed, number
 
 
 @many
+@given(stacks(least=3), seeds, st.data())
+def test_a_first_start_that_fails_to_make_one_container_leaves_nothing_but_volumes(stack, seed, data):
+    machine = machine_with(None)
+    made = look_and_plan(machine, stack)
+    key = data.draw(st.sampled_from(sorted(stack.containers)))
+    machine.faults.fail_on[f"create container {key}"] = "no luck"
+    result = virtual.execute(made, machine, seed=seed)
+    assert not result.ok
+    assert machine.world.containers == {}
+    assert not any(isinstance(action, StartContainer) for action in machine.trace)
+
+
+@many
 @given(stacks(), drifts, seeds, st.booleans())
 def test_down_takes_all_away_and_only_on_request_the_volumes(before, ways, seed, volumes):
     machine = machine_with(before, ways)

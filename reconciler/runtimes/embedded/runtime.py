@@ -131,7 +131,7 @@ class EmbeddedRuntime(EmbeddedConsole):
             case UpdateContainer():
                 self._update(action)
             case RemoveContainer():
-                self.engine.containers.remove(self._record(action.stack, action.key).id, force=True)
+                return self._remove(action)
             case CreateVolume():
                 volume = action.volume
                 self.engine.volumes.create(volume.name, owner=action.stack, labels=volume.labels)
@@ -145,6 +145,17 @@ class EmbeddedRuntime(EmbeddedConsole):
                     code="pull",
                     hint="load it: `reconciler load FILE`",
                 )
+        return Outcome()
+
+    def _remove(self, action: RemoveContainer) -> Outcome:
+        """A container that is not there is what was asked for."""
+        try:
+            record = self._record(action.stack, action.key)
+        except ReconcilerError as error:
+            if error.code != "not-found":
+                raise
+            return Outcome(changed=False)
+        self.engine.containers.remove(record.id, force=True)
         return Outcome()
 
     def _record(self, stack: str, key: str) -> Record:
