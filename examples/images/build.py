@@ -92,7 +92,7 @@ class Builder:
             tasks = [pool.submit(self.make_tiny, name) for name in stale if self.recipes[name].kind == "busybox"]
             try:
                 if any(self.recipes[name].kind == "debian" for name in stale):
-                    debian.need_programs()
+                    debian.prepare_machine(self.output)
                 for name in sorted(bases | {name for name in stale if self.is_base(name)}):
                     trees[name] = self.make_base(name, pool)
                     tasks.append(trees[name][1])
@@ -255,7 +255,7 @@ def main() -> int:
     except BuildError as error:
         print(f"an image could not be built:\n{error}", file=sys.stderr)
         return 1
-    except subprocess.CalledProcessError as error:
+    except (OSError, subprocess.CalledProcessError) as error:
         print(f"an image could not be built: {error}", file=sys.stderr)
         return 1
     return 0

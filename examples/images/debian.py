@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -38,10 +39,15 @@ PROGRESS = {
 }
 
 
-def need_programs() -> None:
-    """Installs what is missing on this machine."""
+def prepare_machine(output: str) -> None:
+    """Installs what is missing on this machine, and refuses a place where it cannot work."""
     if os.geteuid() != 0:
         raise BuildError("images are built as root: mmdebstrap mounts and changes owners")
+    if re.search(r"[^\w./+@%=-]", output):
+        raise BuildError(
+            f"apt's and overlayfs's options cannot name the folder {output!r}: choose one without spaces and "
+            "punctuation with --output"
+        )
     subprocess.run([os.path.join(HERE, "..", "install-packages"), "mmdebstrap", "util-linux"], check=True)
 
 
@@ -71,11 +77,12 @@ def install(recipe: Recipe, base: str, upper: str, *, log: str, epoch: int) -> N
     os.chmod(upper, 0o755)
     _stage(os.path.join(recipe.folder, "rootfs"), staged)
     # None of overlayfs's own formats: the upper directory is to be readable as plain files.
-    mount = f"mount -t overlay overlay -o redirect_dir=off,index=off,metacopy=off,lowerdir={base},upperdir={upper},workdir={work} {merged}"
+    options = f"redirect_dir=off,index=off,metacopy=off,lowerdir={base},upperdir={upper},workdir={work}"
+    mount = f"mount -t overlay overlay -o {options} {merged}"
     skip = ["check/empty", "cleanup/run"]  # the folders below /run that customize.sh makes
     if os.listdir(os.path.join(base, "var/lib/apt/lists")):
         skip.append("update")
-    options = [
+    arguments = [
         "--variant=custom",
         "--skip=" + ",".join(skip),
         "--include=" + ",".join(recipe.packages),
@@ -84,8 +91,8 @@ def install(recipe: Recipe, base: str, upper: str, *, log: str, epoch: int) -> N
     for hook, name in (("extract", "prepare.sh"), ("customize", "customize.sh")):
         script = os.path.join(recipe.folder, name)
         if os.path.exists(script):
-            options.append(f'--{hook}-hook={shlex.quote(script)} "$1"')
-    _mmdebstrap(recipe, mount, [*options, RELEASE, merged], scratch=scratch, log=log, epoch=epoch)
+            arguments.append(f'--{hook}-hook={shlex.quote(script)} "$1"')
+    _mmdebstrap(recipe, mount, [*arguments, RELEASE, merged], scratch=scratch, log=log, epoch=epoch)
 
 
 def _stage(source: str, target: str) -> None:

@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+CONTENT = (
+    "archive.py",
+    "busybox.py",
+    "debian.py",
+    "layers.py",
+    "recipe.py",
+    "unpack",
+)  # what decides on an image's bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Recipe:
 
     def digest(self, epoch: int) -> str:
         """Of the recipe's files and the builder's; a base counts through its layer's digest, not here."""
-        files = [os.path.join(HERE, name) for name in os.listdir(HERE) if name.endswith(".py") or name == "unpack"]
+        files = [os.path.join(HERE, name) for name in CONTENT]
         for folder, _, names in os.walk(self.folder):
             files += [os.path.join(folder, name) for name in names]
         total = hashlib.sha256(str(epoch).encode())
