@@ -132,6 +132,18 @@ def test_what_nobody_has_is_swept_by_the_next_one_who_works(root):
     assert remains(root) == NOTHING
 
 
+@pytest.mark.kernel
+def test_with_a_lost_store_no_containers_layers_are_swept(two_images, root, tmp_path):
+    """Whoever deletes the store by hand must not lose the files of what runs."""
+    before = sorted(os.listdir(f"{root}/layers"))
+    os.makedirs(f"{root}/containers/{'a' * 64}")
+    with two_images._store.write() as rows:
+        for table in ("tags", "images", "layers"):
+            rows.execute(f"DELETE FROM {table}")
+    two_images.load(write_tar(tmp_path / "new.tar", docker_files([TWO], ["new:1"])))
+    assert set(before) < set(os.listdir(f"{root}/layers"))
+
+
 # Configurations
 
 

@@ -25,7 +25,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from reconciler.engine.images.streams import Limits, Span
     from reconciler.engine.paths import Paths
@@ -101,15 +101,19 @@ class Workshop:
                 raise
 
     def sweep(self) -> None:
-        """Remove what no row speaks of: staging, layers, configurations."""
+        """Remove what no row speaks of: staging, layers, configurations.
+
+        Where containers are that the store does not know, the store is not the one that this root had (somebody lost
+        or replaced it): then their layers may be in use, and only staging is swept.
+        """
         with self._store.read() as connection:
+            containers = {row["id"] for row in connection.execute("SELECT id FROM containers")}
             layers = {row["short"] for row in connection.execute("SELECT short FROM layers")}
             images = {row["id"].partition(":")[2] for row in connection.execute("SELECT id FROM images")}
-        for folder, kept in ((self._paths.staging, ()), (self._paths.layers, layers), (self._paths.content, images)):
-            with contextlib.suppress(FileNotFoundError):
-                for name in os.listdir(folder):
-                    if name not in kept:
-                        _remove(os.path.join(folder, name))
+        _keep_only((), self._paths.staging)
+        if containers.issuperset(_names(os.path.join(self._paths.root, "containers"))):
+            _keep_only(layers, self._paths.layers)
+            _keep_only(images, self._paths.content)
 
     def temporary(self) -> int:
         """An empty file without a name on the same file system, open for reading and writing."""
@@ -151,6 +155,7 @@ class Workshop:
         self._taken.update(row["short"] for row in rows)
         layers = [Layer(row["diff_id"], row["short"], row["size"]) for row in rows]
         there = set(os.listdir(self._paths.layers))
+        self._taken.update(there)
         # A folder that somebody removed by hand comes back under the name that images know it by.
         self._lost = {layer.key: layer.short for layer in layers if layer.short not in there}
         return {**{layer.key: layer for layer in layers if layer.short in there}, **self._placed}
@@ -280,8 +285,19 @@ def _adopt_from(lower: rooted.Rooted, target: rooted.Rooted, path: str) -> bool:
         os.close(inside)
 
 
-def _remove(path: str) -> None:
-    if stat.S_ISDIR(os.lstat(path).st_mode):
-        files.remove_tree(path)
-    else:
-        files.remove_file(path)
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _keep_only(kept: Collection[str], folder: str) -> None:
+    for name in _names(folder):
+        if name in kept:
+            continue
+        path = os.path.join(folder, name)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            files.remove_tree(path)
+        else:
+            files.remove_file(path)
