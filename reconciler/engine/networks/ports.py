@@ -27,12 +27,13 @@ FIRST_RANDOM, LAST_RANDOM = 32768, 60999
 
 
 class Busy(NamedTuple):
-    """A host port that a container could not get now, and who has it, in words."""
+    """A host port that a container could not get now, and who has it, in words; `container` is the name of one of ours."""
 
     host_ip: str
     host_port: int
     protocol: str
     holder: str
+    container: str = ""
 
 
 def show(host_ip: str, port: int, protocol: str) -> str:
@@ -294,7 +295,8 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
         other = _taken(connection, request).get(request.host_port)
         if other:
             if other not in ignore:
-                found.append(_busy(request, f"container {_name(connection, other)}"))
+                name = _name(connection, other)
+                found.append(_busy(request, f"container {name}", name))
             continue
         for address in _hosts(request.host_ip):
             blocker = sockets.first_in_the_way(tables.get(request.protocol, []), address, request.host_port)
@@ -306,5 +308,5 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
     return found
 
 
-def _busy(request: PortConfig, holder: str) -> Busy:
-    return Busy(request.host_ip, request.host_port, request.protocol, holder)
+def _busy(request: PortConfig, holder: str, container: str = "") -> Busy:
+    return Busy(request.host_ip, request.host_port, request.protocol, holder, container)

@@ -108,7 +108,7 @@ class EmbeddedRuntime(EmbeddedConsole):
         wanted = [PortConfig(0, protocol, host_ip, port) for host_ip, port, protocol in scope.host_ports]
         with self.engine.store.read() as connection:
             found = ports.busy(connection, wanted)
-        return tuple(BusyPort(b.host_ip, b.host_port, b.protocol, b.holder) for b in found)
+        return tuple(BusyPort(*one) for one in found)
 
     # --- perform ------------------------------------------------------------------------------------------------------
 
