@@ -23,7 +23,7 @@ esac
 """,
     "mariadb-install-db": 'mkdir "$DATA/mysql" && [ -z "$DIE" ] || kill -9 $PPID\n',
     "mariadb-tzinfo-to-sql": "echo zones\n",
-    "mariadb": 'case "$*" in *--execute*) ;; *) cat >>"$DATA/../sql" ;; esac\n',
+    "mariadb": 'case "$*" in *--execute*) [ -e "$DATA/../calls" ] ;; *) cat >>"$DATA/../sql" ;; esac\n',
 }
 
 
