@@ -5,6 +5,7 @@ with HOLD_ON=1 it never goes on. The machine has images "app" and "base" and, on
 ends at once.
 """
 
+import faulthandler
 import os
 import sys
 import threading
@@ -26,6 +27,7 @@ class Holding(Simulated):
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(60, exit=True)  # a test whose subject hangs shall fail
     machine = Holding(["app", "base"])
     machine.jobs.update({k: int(v) for k, _, v in (p.partition("=") for p in os.environ.get("EXITS", "").split())})
     sys.exit(main(sys.argv[1:], machine))
