@@ -45,7 +45,7 @@ def carry_out(
         options=planning,
         wait=not options.no_wait,
         width=options.parallel,
-        cancel=lambda: False,
+        cancel=reporter.interrupts.asked,
     )
     try:
         made = make_pass(manner, reporter)
