@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol, TextIO
 
-    from reconciler.runtimes.base import Console, Runtime
+    from reconciler.runtimes.base import Runtime
+    from reconciler.runtimes.console import Console
 
     class Machine(Runtime, Console, Protocol):
         """Both ports in one, as each adapter has them."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reconciler.model.observed import PortBinding
-    from reconciler.runtimes.base import ContainerSummary
+    from reconciler.runtimes.console import ContainerSummary
 
 _PADDING = 3
 _NARROWEST = 10

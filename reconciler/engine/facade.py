@@ -7,12 +7,12 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers.lifecycle import Containers
-from reconciler.engine.containers.settle import Settling
+from reconciler.engine.containers.registry import Registry
 from reconciler.engine.images.catalog import Images
 from reconciler.engine.kernel import cgroups, files
 from reconciler.engine.networks.network import Network
@@ -24,6 +24,8 @@ from reconciler.kits.errors import ReconcilerError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from reconciler.engine.containers.lifecycle import Lifecycle
+
 _UNFIT = frozenset(',:\\"\n')
 """Characters that overlayfs options or a monitor's log path can't carry."""
 
@@ -32,7 +34,7 @@ _LAST_MONITORS = 0.2
 
 
 class Engine:
-    """`images`, `containers`, `volumes`, `network` and `settling` are its rooms."""
+    """`images`, `containers` (looking), `lifecycle` (changing them), `volumes` and `network` are its rooms."""
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `Paths.of`; raises ReconcilerError when they can't be used."""
@@ -41,10 +43,15 @@ class Engine:
         self.store = Store(self.paths)
         self.images = Images(self.store, self.paths)
         self.network = Network(self.paths, self.store)
-        self.containers = Containers(self.paths, self.store, self.images, self.network)
-        self.settling = Settling(self.containers)
-        self.containers.settling = self.settling
+        self.containers = Registry(self.paths, self.store)
         self.volumes = Shelf(self.paths, self.store)
+
+    @functools.cached_property
+    def lifecycle(self) -> Lifecycle:
+        """What changes containers; loaded when something is to be changed."""
+        from reconciler.engine.containers.lifecycle import Lifecycle  # noqa: PLC0415
+
+        return Lifecycle(self.containers, self.images, self.network)
 
     def tidy(self) -> None:
         """Have removed what only containers need (bridge, firewall table, top cgroup) once there are none.
@@ -52,7 +59,7 @@ class Engine:
         In the background: the kernel takes its time over a bridge, and nobody needs to wait for it.
         """
         if self.network.retire():
-            self.settling.start_helper("tidy")
+            self.lifecycle.settling.start_helper("tidy")
 
     def remove_leftovers(self) -> None:
         """What `tidy` has a process do."""

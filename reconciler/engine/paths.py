@@ -92,9 +92,18 @@ class Paths:
     def locks(self) -> str:
         return os.path.join(self.run, "locks")
 
+    @property
+    def keeper_lock(self) -> str:
+        """Held by the one process that looks after restarts and logs, for as long as it lives."""
+        return os.path.join(self.locks, "keeper")
+
     def container(self, container_id: str) -> str:
         """The folder that outlives a reboot: writable layer and log."""
         return os.path.join(self.root, "containers", container_id)
+
+    def log(self, container_id: str) -> str:
+        """The log file that is being written to; older ones lie beside it as log.1, log.2 ..."""
+        return os.path.join(self.container(container_id), "log")
 
     def bundle(self, container_id: str) -> str:
         """The volatile folder: OCI bundle, monitor's files, hosts."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from reconciler.executor.report import Reporter, Result
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.loop.resolve import resolve
-from reconciler.model.action import RemoveContainer, StartContainer
 from reconciler.model.observed import Scope
 from reconciler.planner.options import Options
 from reconciler.planner.planning import plan, plan_down
@@ -142,13 +141,15 @@ def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner,
     from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
 
     result = execute(made, runtime, reporter, manner.cancel, width=manner.width)
-    if any(isinstance(step.action, RemoveContainer) for step in result.done):
+    if any(step.action.verb == "remove" for step in result.done):
         runtime.tidy()
     return Pass(made, result, tuple(_ended(made, result, runtime)))
 
 
 def _ended(made: Plan, result: Result, runtime: Runtime) -> Iterator[tuple[str, ReconcilerError]]:
     """The containers that this pass started and that have failed since, each with the end of its log."""
+    from reconciler.model.action import StartContainer  # noqa: PLC0415 - loaded by now
+
     started = [step.action.key for step in result.done if isinstance(step.action, StartContainer)]
     if not started or result.interrupted:
         return

@@ -7,9 +7,11 @@ The planner makes them, the executor passes them on, runtimes carry them out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from reconciler.model.desired import Container, Volume  # noqa: TC001
-from reconciler.model.observed import PortBinding  # noqa: TC001
+if TYPE_CHECKING:
+    from reconciler.model.desired import Container, Volume
+    from reconciler.model.observed import PortBinding
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ Data only. The planner makes plans, the executor carries them out, the command l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reconciler.kits.source import Position  # noqa: TC001
-from reconciler.model.action import Action  # noqa: TC001
+if TYPE_CHECKING:
+    from reconciler.kits.source import Position
+    from reconciler.model.action import Action
 
 PULL = "pull"
 REPAIR = "repair"

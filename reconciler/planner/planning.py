@@ -11,7 +11,6 @@ from reconciler.model.plan import REMOVE, Plan, Reason
 from reconciler.planner import checks
 from reconciler.planner.decisions import Decision, decide, notes_about, spread
 from reconciler.planner.hostports import HostPorts
-from reconciler.planner.steps import steps_down, steps_up
 
 if TYPE_CHECKING:
     from reconciler.kits.errors import ReconcilerError
@@ -57,6 +56,11 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         waits.setdefault(key, set()).add(holder)
     checks.raise_all(problems)
 
+    notes = (*notes_about(decisions), *volume_notes)
+    if not (pulls or volumes or observed.network_faults or any(d.change for d in decisions.values())):
+        return Plan(desired.name, desired.source, (), notes)
+    from reconciler.planner.steps import steps_up  # noqa: PLC0415 - most looks find nothing to do
+
     steps = steps_up(
         desired,
         decisions,
@@ -66,7 +70,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         waits=waits,
         network_faults=observed.network_faults,
     )
-    return Plan(desired.name, desired.source, steps, (*notes_about(decisions), *volume_notes))
+    return Plan(desired.name, desired.source, steps, notes)
 
 
 def plan_down(stack: str, observed: Observed, options: Options, *, source: str = "", origin: str = "") -> Plan:
@@ -81,5 +85,7 @@ def plan_down(stack: str, observed: Observed, options: Options, *, source: str =
         decision = decisions[key] = Decision(key, None, seen)
         decision.change = REMOVE
         decision.reasons.append(Reason(f"stack {stack} is taken down"))
+    from reconciler.planner.steps import steps_down  # noqa: PLC0415
+
     volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
     return Plan(stack, source, steps_down(stack, decisions, sorted(volumes, key=lambda v: v.name)))

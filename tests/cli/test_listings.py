@@ -8,7 +8,7 @@ import pytest
 from machines import Shelf
 
 from reconciler.model.observed import PortBinding
-from reconciler.runtimes.base import ContainerSummary, ImageSummary, VolumeSummary
+from reconciler.runtimes.console import ContainerSummary, ImageSummary, VolumeSummary
 
 NOW = 1_800_000_000.0
 ID = "4f1d4c0de5a1" + "0" * 52

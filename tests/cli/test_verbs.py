@@ -9,7 +9,7 @@ import sys
 import pytest
 from machines import Shelf
 
-from reconciler.runtimes.base import ContainerSummary, LogRecord, VolumeSummary
+from reconciler.runtimes.console import ContainerSummary, LogRecord, VolumeSummary
 
 
 def shelf(*names, **more):

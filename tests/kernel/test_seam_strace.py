@@ -40,7 +40,7 @@ CALLS = {
     "nftables._delete_flow": "netlink",
     "nftables.change_elements": "netlink",
     "processes.send_signal": "pidfd_send_signal",
-    "processes.spawn": "fork",
+    "programs.spawn": "fork",
     "rooted._open_for_change": "open",
     "rooted.chmod_fd": "chmod",
     "rooted.chown_at": "chown",

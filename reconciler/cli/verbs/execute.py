@@ -43,7 +43,7 @@ def run(options: Any, shell: Shell) -> int:
     environment = tuple(_environment(options.env))
     if options.interactive and options.tty and not options.detach and not on_terminal(sys.stdin):
         raise ReconcilerError("the input device is not a TTY", hint="leave out -t: standard input is no terminal")
-    from reconciler.runtimes.base import ExecOptions  # noqa: PLC0415 - loaded with the runtime in any case
+    from reconciler.runtimes.console import ExecOptions  # noqa: PLC0415 - loaded with the runtime in any case
 
     sys.stdout.flush()
     return shell.machine.exec(

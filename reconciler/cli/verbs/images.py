@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
-    from reconciler.runtimes.base import ImageSummary
+    from reconciler.runtimes.console import ImageSummary
 
 _NONE = "<none>"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
-    from reconciler.runtimes.base import LogRecord
+    from reconciler.runtimes.console import LogRecord
 
 
 def add_arguments(parser: Parser) -> None:
@@ -37,7 +37,7 @@ def run(options: Any, shell: Shell) -> int:
     since = moment(options.since, now) if options.since else None
     until = moment(options.until, now) if options.until else None
     tail = _tail(options.tail)
-    from reconciler.runtimes.base import LogOptions  # noqa: PLC0415 - loaded with the runtime in any case
+    from reconciler.runtimes.console import LogOptions  # noqa: PLC0415 - loaded with the runtime in any case
 
     records = shell.machine.logs(options.name, LogOptions(options.follow, tail, since, until))
     streams = {"stdout": _Stream(sys.stdout, raw=options.raw), "stderr": _Stream(sys.stderr, raw=options.raw)}

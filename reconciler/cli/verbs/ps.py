@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
-    from reconciler.runtimes.base import ContainerSummary
+    from reconciler.runtimes.console import ContainerSummary
 
 _HEADER = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")

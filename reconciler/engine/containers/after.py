@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, logs
-from reconciler.engine.containers.settle import keeper_lock
 from reconciler.engine.facade import Engine
 from reconciler.engine.kernel import cgroups, locks, notify
 
@@ -31,9 +30,9 @@ def main(arguments: list[str]) -> int:
     task, root, run, *rest = arguments
     engine = Engine(root, run)
     if task == "settle":
-        due = engine.settling.settle(rest[0])
+        due = engine.lifecycle.settling.settle(rest[0])
         if due:
-            engine.settling.wake_keeper()
+            engine.lifecycle.settling.wake_keeper()
         return 0
     if task == "tidy":
         engine.remove_leftovers()
@@ -43,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 def keep(engine: Engine) -> int:
     """Be the keeper until there is nothing left to look after; at once when somebody else is."""
-    lock = locks.try_hold(keeper_lock(engine.paths))
+    lock = locks.try_hold(engine.paths.keeper_lock)
     if lock is None:
         return 0
     with notify.Folder(engine.paths.exits) as exits:
@@ -93,7 +92,7 @@ def _settle(engine: Engine, record: Record) -> float:
         return 0.0
     if record.state == catalog.RUNNING and engine.containers.status(record).state != catalog.EXITED:
         return 0.0
-    return engine.settling.settle(record.id)
+    return engine.lifecycle.settling.settle(record.id)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, status
 from reconciler.engine.containers.oci import Process, merge_environment
-from reconciler.engine.kernel import files, processes
+from reconciler.engine.kernel import files, programs
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.engine.containers.catalog import Record
-    from reconciler.engine.containers.lifecycle import Containers
+    from reconciler.engine.containers.lifecycle import Lifecycle
     from reconciler.engine.kernel.rooted import Rooted
 
 NOT_EXECUTABLE = 126
@@ -29,7 +29,7 @@ NOT_FOUND = 127
 
 
 def execute(
-    containers: Containers,
+    lifecycle: Lifecycle,
     name: str,
     command: Sequence[str],
     *,
@@ -44,8 +44,8 @@ def execute(
 
     Raises ReconcilerError: not running, no such command (exit code 127), not executable (126).
     """
-    record = containers.find(name)
-    state = containers.status(record).state
+    record = lifecycle.registry.find(name)
+    state = lifecycle.registry.status(record).state
     if state == status.PAUSED:
         raise ReconcilerError(f"Container {name} is paused, unpause the container before exec", code="paused")
     if state != catalog.RUNNING:
@@ -54,14 +54,14 @@ def execute(
             code="not-running",
             hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
         )
-    process = _process(containers, record, command, terminal, user, working_dir, environment)
-    path = os.path.join(containers.paths.bundle(record.id), f"exec-{secrets.token_hex(8)}.json")
+    process = _process(lifecycle, record, command, terminal, user, working_dir, environment)
+    path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{secrets.token_hex(8)}.json")
     files.write_file(path, json.dumps(process.document()).encode())
     try:
-        call = containers.runtime.arguments("exec", *(["--detach"] if detach else []), "--process", path, record.id)
-        started = processes.spawn(
+        call = lifecycle.runtime.arguments("exec", *(["--detach"] if detach else []), "--process", path, record.id)
+        started = programs.spawn(
             call,
-            stdin=None if interactive else processes.NULL,
+            stdin=None if interactive else programs.NULL,
             stdout=None,
             stderr=None,
             new_session=detach,
@@ -71,7 +71,7 @@ def execute(
         files.remove_file(path)
 
 
-def _wait(process: processes.Started) -> int:
+def _wait(process: programs.Started) -> int:
     """Ctrl-C reaches the command too when it has the terminal; it decides whether to end."""
     while True:
         with contextlib.suppress(KeyboardInterrupt):
@@ -80,7 +80,7 @@ def _wait(process: processes.Started) -> int:
 
 
 def _process(
-    containers: Containers,
+    lifecycle: Lifecycle,
     record: Record,
     command: Sequence[str],
     terminal: bool,
@@ -88,12 +88,12 @@ def _process(
     working_dir: str,
     environment: Sequence[str],
 ) -> Process:
-    image = containers.images.resolve(record.image)
+    image = lifecycle.images.resolve(record.image)
     config = record.config
     # /proc/PID/root is the container's root with all its mounts, as the command will see it
     with open_root(f"/proc/{record.pid}/root") as root:
         who = bundle.user_of(root, user or config.user or image.user)
-        inherited = bundle.environment_of(record, image, containers.link_variables(record), who.home, terminal)
+        inherited = bundle.environment_of(record, image, lifecycle.link_variables(record), who.home, terminal)
         merged = merge_environment(inherited, environment)
         where = working_dir or config.working_dir or image.working_dir or "/"
         _check_command(root, merged, command[0], where)

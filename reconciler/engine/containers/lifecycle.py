@@ -15,10 +15,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, monitor, mounting, status
+from reconciler.engine.containers import bundle, catalog, ending, monitor, mounting, status
 from reconciler.engine.containers.catalog import Record
 from reconciler.engine.containers.oci import merge_environment
 from reconciler.engine.containers.runtime import OciRuntime
+from reconciler.engine.containers.settle import Settling
 from reconciler.engine.kernel import cgroups, files, locks, processes
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.networks import hosts, links, ports
@@ -30,29 +31,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from reconciler.engine.containers.settle import Settling
+    from reconciler.engine.containers.registry import Registry
     from reconciler.engine.images.catalog import Images
     from reconciler.engine.networks.network import Network
-    from reconciler.engine.paths import Paths
     from reconciler.engine.records import ContainerConfig, ImageConfig, PortLease
-    from reconciler.engine.store import Store
 
 
 def _never() -> bool:
     return False
 
 
-class Containers:
+class Lifecycle:
     """All that changes containers. Safe to use from several threads and processes."""
 
-    def __init__(self, paths: Paths, store: Store, images: Images, network: Network) -> None:
-        self.paths = paths
-        self.store = store
+    def __init__(self, registry: Registry, images: Images, network: Network) -> None:
+        self.registry = registry
+        self.paths = registry.paths
+        self.store = registry.store
         self.images = images
         self.network = network
         self._runtime: OciRuntime | None = None
         self._runtime_guard = threading.Lock()
-        self.settling: Settling | None = None
+        self._settling = Settling(self)
+
+    @property
+    def settling(self) -> Settling:
+        """What happens after a container's end."""
+        return self._settling
 
     @property
     def runtime(self) -> OciRuntime:
@@ -65,29 +70,6 @@ class Containers:
     def lock(self, container_id: str) -> AbstractContextManager[None]:
         """Who changes a container holds this."""
         return locks.held(os.path.join(self.paths.locks, container_id))
-
-    def find(self, name: str) -> Record:
-        """By name, id, owner or unique prefix; raises ReconcilerError, code "not-found"."""
-        with self.store.read() as connection:
-            return catalog.find(connection, name)
-
-    def get(self, container_id: str) -> Record | None:
-        with self.store.read() as connection:
-            return catalog.get(connection, container_id)
-
-    def every(self) -> list[Record]:
-        """All containers, oldest first."""
-        with self.store.read() as connection:
-            return catalog.every(connection)
-
-    def none_left(self) -> bool:
-        """Whether there is no container at all, half-made ones included."""
-        with self.store.read() as connection:
-            return not connection.execute("SELECT 1 FROM containers LIMIT 1").fetchone()
-
-    def status(self, record: Record) -> status.Status:
-        """What it really is now."""
-        return status.of(self.paths, self.runtime, record)
 
     # --- create -----------------------------------------------------------------------------------------------------
 
@@ -195,7 +177,7 @@ class Containers:
                     self._remove_volume(mount.source)
 
     def _must(self, container_id: str) -> Record:
-        record = self.get(container_id)
+        record = self.registry.get(container_id)
         if record is None:
             raise ReconcilerError(f"No such container: {container_id[:12]}", code="not-found")
         return record
@@ -205,7 +187,7 @@ class Containers:
     def _prepare(self, container_id: str) -> None:
         """Have the container's process made and waiting; the caller holds the lock. Nothing to do if it waits already."""
         record = self._must(container_id)
-        if status.lives(record) and self.runtime.is_waiting(container_id):
+        if status.lives(record) and status.is_waiting(self.paths, container_id):
             return
         if record.generation:
             bundle.take_down(self.paths, self.runtime, container_id)
@@ -221,7 +203,7 @@ class Containers:
                 self.runtime,
                 container_id,
                 record.name,
-                self._hook(container_id),
+                self._settling.hook(container_id),
                 held,
                 lambda: self.network.publish(record.address, record.ports),
             )
@@ -243,16 +225,12 @@ class Containers:
                 state=catalog.CREATED if not record.started else catalog.EXITED,
             )
 
-    def _hook(self, container_id: str) -> list[str]:
-        assert self.settling is not None
-        return self.settling.hook(container_id)
-
     def start(self, name: str, *, restart: bool = False) -> None:
         """Let a container run; one that runs is left as it is. `restart` counts it as the policy's doing.
 
         Raises ReconcilerError: a link to a container that is not there or does not run names both.
         """
-        container_id = self.find(name).id
+        container_id = self.registry.find(name).id
         with self.lock(container_id):
             self.start_locked(container_id, restart=restart)
 
@@ -265,7 +243,7 @@ class Containers:
                 code="half-made",
                 hint=f"remove it: `reconciler rm {record.name}`",
             )
-        now = self.status(record).state
+        now = self.registry.status(record).state
         if now in (catalog.RUNNING, status.PAUSED):
             return
         self._check_links(record)
@@ -298,7 +276,7 @@ class Containers:
         for link in record.config.links:
             with self.store.read() as connection:
                 target = catalog.by_name(connection, link.target)
-            if target is None or self.status(target).state not in (catalog.RUNNING, status.PAUSED):
+            if target is None or self.registry.status(target).state not in (catalog.RUNNING, status.PAUSED):
                 what = "is not there" if target is None else "does not run"
                 raise ReconcilerError(
                     f"Cannot link to a non running container: /{link.target} AS /{record.name}/{link.alias}"
@@ -360,13 +338,13 @@ class Containers:
         Its stop signal, `timeout` seconds (None: its own), then SIGKILL. When `cancelled()` turns true meanwhile it
         returns at once: the container is wanted down, has got its signal, and whoever comes next finishes it.
         """
-        record = self.find(name)
+        record = self.registry.find(name)
         with self.lock(record.id):
             record = self._must(record.id)
             with self.store.write() as connection:
                 catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
-            ran = self.status(record).state in (catalog.RUNNING, status.PAUSED)
+            ran = self.registry.status(record).state in (catalog.RUNNING, status.PAUSED)
             if ran:
                 image = self.images.resolve(record.image)
                 number = signal_number(record.config.stop_signal or image.stop_signal or "TERM")
@@ -415,9 +393,9 @@ class Containers:
 
         The caller holds the lock. One that never ran keeps its state.
         """
-        if record.state == catalog.RUNNING or (status.lives(record) and not self.runtime.is_waiting(record.id)):
+        if record.state == catalog.RUNNING or (status.lives(record) and not status.is_waiting(self.paths, record.id)):
             self._wait_for_exit_file(record)
-            ended = monitor.exit_code(self.paths, record.id) or (None, time.time())
+            ended = ending.exit_code(self.paths, record.id) or (None, time.time())
             with self.store.write() as connection:
                 catalog.change(
                     connection,
@@ -425,7 +403,7 @@ class Containers:
                     state=catalog.EXITED,
                     exit_code=ended[0],
                     finished=ended[1],
-                    oom=int(monitor.was_out_of_memory(self.paths, record.id)),
+                    oom=int(ending.was_out_of_memory(self.paths, record.id)),
                 )
         elif record.state == catalog.RESTARTING:
             with self.store.write() as connection:
@@ -436,7 +414,7 @@ class Containers:
     def _wait_for_exit_file(self, record: Record, timeout: float = 30.0) -> None:
         """The monitor drains the log, then writes the code; without a monitor there is nothing to wait for."""
         end = time.monotonic() + timeout
-        while monitor.exit_code(self.paths, record.id) is None and status.monitor_lives(record):
+        while ending.exit_code(self.paths, record.id) is None and status.monitor_lives(record):
             if time.monotonic() > end:
                 return
             time.sleep(0.0005)
@@ -451,12 +429,12 @@ class Containers:
 
         Changed ports need it stopped. Raises ReconcilerError when it runs and its ports differ.
         """
-        record = self.find(name)
+        record = self.registry.find(name)
         with self.lock(record.id):
             record = self._must(record.id)
             with self.store.write() as connection:
                 if config.ports != record.config.ports:
-                    if self.status(record).state in (catalog.RUNNING, status.PAUSED):
+                    if self.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
                         raise ReconcilerError(
                             f"the ports of {record.name} can't be changed while it runs", code="running"
                         )
@@ -465,10 +443,10 @@ class Containers:
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to the first process of a running container. SIGKILL means: and it shall stay down."""
-        record = self.find(name)
+        record = self.registry.find(name)
         with self.lock(record.id):
             record = self._must(record.id)
-            if self.status(record).state not in (catalog.RUNNING, status.PAUSED):
+            if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
                 raise ReconcilerError(
                     f"Cannot kill container: {name}: Container {record.id} is not running", code="not-running"
                 )
@@ -490,10 +468,10 @@ class Containers:
 
         `with_volumes` takes anonymous volumes that nobody else mounts too.
         """
-        record = self.find(name)
+        record = self.registry.find(name)
         with self.lock(record.id):
             record = self._must(record.id)
-            state = self.status(record).state
+            state = self.registry.status(record).state
             if state in (catalog.RUNNING, status.PAUSED, catalog.RESTARTING):
                 if not force:
                     raise ReconcilerError(

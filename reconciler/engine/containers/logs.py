@@ -43,11 +43,6 @@ def parse(raw: bytes) -> Line | None:
     return Line(parts[0].decode("ascii", "replace"), parts[1].decode("ascii", "replace"), parts[3], parts[2] == b"P")
 
 
-def path_of(paths: Paths, container_id: str) -> str:
-    """The file that is being written to."""
-    return os.path.join(paths.container(container_id), monitor.LOG)
-
-
 def read(
     paths: Paths,
     container_id: str,
@@ -61,7 +56,7 @@ def read(
     Following ends once `ended()` and all is read. A rotation meanwhile is noticed by the file's inode: the old file is
     read to its end first.
     """
-    log = _Log(path_of(paths, container_id))
+    log = _Log(paths.log(container_id))
     try:
         over = ended()
         kept = itertools.chain(log.old(), log.current())
@@ -171,7 +166,7 @@ def rotate_if_due(paths: Paths, record: Record) -> bool:
     `log_max_file` files stay, the one being written to included; with one, the file just filled stays beside it all
     the same: at least the last `log_max_size` bytes can be read at any time.
     """
-    limit, path = record.config.log_max_size, path_of(paths, record.id)
+    limit, path = record.config.log_max_size, paths.log(record.id)
     if not limit or _size(path) < limit:
         return False
     with locks.held(path + ".lock"):

@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.engine.containers import ending
 from reconciler.engine.containers.runtime import message_of, need_program
-from reconciler.engine.kernel import cgroups, files, processes
+from reconciler.engine.kernel import cgroups, files, processes, programs
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
 _REPORT = "report"
-LOG = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def launch(
     report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
     gate_read, gate_write = os.pipe()
     try:
-        process = processes.spawn(
+        process = programs.spawn(
             _command_line(paths, runtime, container_id, name, hook),
             env={
                 "_OCI_SYNCPIPE": str(report),
@@ -88,7 +88,7 @@ def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: st
         *("--api-version", "1", "-c", container_id, "-u", container_id, "-n", name),
         *("-r", runtime.program, "-b", bundle, "-p", os.path.join(bundle, "pidfile")),
         *("-P", os.path.join(bundle, "conmon.pid")),
-        *("-l", f"k8s-file:{os.path.join(paths.container(container_id), LOG)}"),
+        *("-l", f"k8s-file:{paths.log(container_id)}"),
         *("--exit-dir", paths.exits, "--persist-dir", bundle, "--full-attach"),
         f"--runtime-arg=--root={runtime.root}",
     ]
@@ -142,7 +142,7 @@ def wait_for_end(paths: Paths, container_id: str, timeout: float = 30.0) -> None
     """
     bundle = paths.bundle(container_id)
     end = time.monotonic() + timeout
-    while exit_code(paths, container_id) is None and _monitor_lives(bundle):
+    while ending.exit_code(paths, container_id) is None and _monitor_lives(bundle):
         if time.monotonic() > end:
             fd = processes.open_monitor(_monitor_pid(bundle), bundle)
             if fd >= 0:
@@ -170,22 +170,6 @@ def _monitor_pid(bundle: str) -> int:
             return int(file.read())
     except (FileNotFoundError, ValueError):
         return 0
-
-
-def exit_code(paths: Paths, container_id: str) -> tuple[int, float] | None:
-    """The code that conmon wrote at the container's end (signals as 128+n) and when, None while there is none."""
-    path = os.path.join(paths.exits, container_id)
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read()
-            return int(text), os.fstat(file.fileno()).st_mtime
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def was_out_of_memory(paths: Paths, container_id: str) -> bool:
-    """Whether some process of the container was killed for want of memory."""
-    return os.path.exists(os.path.join(paths.bundle(container_id), "oom"))
 
 
 def reopen_log(paths: Paths, container_id: str) -> None:

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.engine.kernel import cgroups, files, processes
+from reconciler.engine.kernel import cgroups, files, programs
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -82,10 +82,6 @@ class OciRuntime:
         """A command line for the runtime."""
         return [self.program, f"--root={self.root}", *arguments]
 
-    def is_waiting(self, container_id: str) -> bool:
-        """Whether the container is created and its process waits to be let go."""
-        return os.path.exists(os.path.join(self.root, container_id, "exec.fifo"))
-
     def release(self, container_id: str, timeout: float = 60.0) -> None:
         """Let a created container's process run: what `start` does, without starting a process for it.
 
@@ -128,9 +124,9 @@ class OciRuntime:
         """Remove the runtime's state of a container whose processes are gone, half-made state too."""
         files.remove_tree(os.path.join(self.root, container_id))
 
-    def call(self, arguments: Sequence[str], timeout: float = 60.0) -> processes.Finished:
+    def call(self, arguments: Sequence[str], timeout: float = 60.0) -> programs.Finished:
         """Run the runtime and wait."""
-        return processes.run(self.arguments(*arguments), timeout=timeout)
+        return programs.run(self.arguments(*arguments), timeout=timeout)
 
 
 def write_script(path: str, text: str) -> None:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog
 from reconciler.engine.containers.runtime import write_script
-from reconciler.engine.kernel import cgroups, locks, processes
+from reconciler.engine.kernel import cgroups, programs
 from reconciler.kits.backoff import RESTART_RESET, restart_delay
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
-    from reconciler.engine.containers.lifecycle import Containers
-    from reconciler.engine.paths import Paths
+    from reconciler.engine.containers.lifecycle import Lifecycle
 
 _HOOK = """#!/bin/sh
 # Run by a container's monitor after the container has ended; $1 is its id.
@@ -33,17 +32,13 @@ exec "{python}" -I -m reconciler.engine.containers.after settle "{root}" "{run}"
 """
 
 
-def keeper_lock(paths: Paths) -> str:
-    """Held by the one process that looks after restarts and logs, for as long as it lives."""
-    return os.path.join(paths.locks, "keeper")
-
-
 class Settling:
     """Settles containers of one engine."""
 
-    def __init__(self, containers: Containers) -> None:
-        self._containers = containers
-        self._paths = containers.paths
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._registry = lifecycle.registry
+        self._paths = lifecycle.paths
 
     def hook(self, container_id: str) -> list[str]:
         """The command that a monitor shall run at its container's end.
@@ -60,15 +55,15 @@ class Settling:
 
         A failure of the restart counts as another end: it is tried again after the next delay.
         """
-        with self._containers.lock(container_id):
-            record = self._containers.get(container_id)
+        with self._lifecycle.lock(container_id):
+            record = self._registry.get(container_id)
             if record is None or record.phase != catalog.READY:
                 return 0.0
             now = time.time() if now is None else now
             if record.state == catalog.RUNNING:
-                if self._containers.status(record).state != catalog.EXITED:
+                if self._registry.status(record).state != catalog.EXITED:
                     return 0.0
-                record = self._containers.conclude(record)
+                record = self._lifecycle.conclude(record)
                 return self._after_end(record, now)
             if record.state == catalog.RESTARTING:
                 if record.restart_at > now:
@@ -87,42 +82,38 @@ class Settling:
         return self._restart_later(record, now + delay)
 
     def _restart_later(self, record: Record, when: float) -> float:
-        with self._containers.store.write() as connection:
+        with self._lifecycle.store.write() as connection:
             catalog.change(connection, record.id, state=catalog.RESTARTING, restart_at=when)
         return when
 
     def _restart(self, record: Record, now: float, *, reset: bool = False) -> float:
         if reset:
-            with self._containers.store.write() as connection:
+            with self._lifecycle.store.write() as connection:
                 catalog.change(connection, record.id, restarts=0)
         try:
-            self._containers.start_locked(record.id, restart=True)
+            self._lifecycle.start_locked(record.id, restart=True)
         except ReconcilerError:
-            with self._containers.store.write() as connection:
+            with self._lifecycle.store.write() as connection:
                 catalog.change(connection, record.id, restarts=record.restarts + 1)
-            again = self._containers.get(record.id)
+            again = self._registry.get(record.id)
             if again is None or not restarts_by_policy(again):
                 return 0.0
             return self._restart_later(again, now + restart_delay(0.0, again.restarts))
         return 0.0
 
-    def keeper_lives(self) -> bool:
-        """Whether somebody looks after what is due later."""
-        return locks.is_held(keeper_lock(self._paths))
-
     def wake_keeper(self) -> None:
         """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
-        if self.keeper_lives():
+        if self._registry.keeper_lives():
             return
         keeper = self.start_helper("keep")
         with contextlib.suppress(OSError):
             cgroups.enter(f"{self._paths.cgroup}/monitors", keeper.pid)
 
-    def start_helper(self, task: str) -> processes.Started:
+    def start_helper(self, task: str) -> programs.Started:
         """Start a process of ours that outlives this one, for a task of `after`."""
         module = "reconciler.engine.containers.after"
         arguments = [sys.executable, "-I", "-m", module, task, self._paths.root, self._paths.run]
-        return processes.spawn_detached(arguments)
+        return programs.spawn_detached(arguments)
 
 
 def restarts_by_policy(record: Record) -> bool:

@@ -11,12 +11,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import catalog, monitor
+from reconciler.engine.containers import catalog, ending
 from reconciler.engine.kernel import cgroups, processes
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
-    from reconciler.engine.containers.runtime import OciRuntime
     from reconciler.engine.paths import Paths
 
 HALF_MADE = "dead"
@@ -55,20 +54,25 @@ def monitor_lives(record: Record) -> bool:
     return bool(record.monitor) and record.boot == _boot() and processes.start_time(record.monitor) == started != 0
 
 
-def of(paths: Paths, runtime: OciRuntime, record: Record) -> Status:
+def is_waiting(paths: Paths, container_id: str) -> bool:
+    """Whether the OCI runtime has made the container's process, which waits to be let go."""
+    return os.path.exists(os.path.join(paths.runtime, container_id, "exec.fifo"))
+
+
+def of(paths: Paths, record: Record) -> Status:
     """Compare one record with the kernel."""
     if record.phase != catalog.READY:
         return Status(HALF_MADE, record.exit_code, record.finished)
     if lives(record):
-        if record.state != catalog.RUNNING and runtime.is_waiting(record.id):
+        if record.state != catalog.RUNNING and is_waiting(paths, record.id):
             return Status(catalog.CREATED if not record.started else catalog.EXITED, record.exit_code, record.finished)
         faults = () if monitor_lives(record) else (MONITOR_GONE,)
         paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
         return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults)
     if record.state == catalog.RUNNING:
-        ended = monitor.exit_code(paths, record.id) if record.boot == _boot() else None
+        ended = ending.exit_code(paths, record.id) if record.boot == _boot() else None
         code, when = ended or (None, 0.0)
-        return Status(catalog.EXITED, code, when, oom=monitor.was_out_of_memory(paths, record.id))
+        return Status(catalog.EXITED, code, when, oom=ending.was_out_of_memory(paths, record.id))
     return Status(record.state, record.exit_code, record.finished, oom=record.oom)
 
 

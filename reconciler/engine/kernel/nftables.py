@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.engine.kernel import netlink, processes
+from reconciler.engine.kernel import netlink, programs
 from reconciler.engine.kernel.effects import effect
 from reconciler.kits.errors import ReconcilerError
 
@@ -46,7 +46,7 @@ class NftError(ReconcilerError):
 def run(commands: str) -> None:
     """One atomic batch in one process; raises `NftError`, or says which package is missing."""
     try:
-        done = processes.run(["nft", "-f", "-"], data=commands.encode())
+        done = programs.run(["nft", "-f", "-"], data=commands.encode())
     except FileNotFoundError:
         raise ReconcilerError(
             "the program nft is not installed",

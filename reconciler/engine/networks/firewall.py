@@ -17,7 +17,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.engine.kernel import nftables, processes, sockets
+from reconciler.engine.kernel import nftables, programs, sockets
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Firewall:
     def _rule(self, program: str, verb: str, chain: str, direction: str) -> bool:
         comment = ["-m", "comment", "--comment", self._table]
         words = [program, "-w", verb, chain, direction, self._bridge, *comment, "-j", "ACCEPT"]
-        done = processes.run(words)
+        done = programs.run(words)
         if done.code and verb == "-I":
             raise ReconcilerError(
                 f"the chain {chain} of another firewall drops the containers' traffic, and no rule can be added "
@@ -252,7 +252,7 @@ def _legacy_rules() -> list[str]:
     """iptables-legacy's filter table; nothing is started where that is not in use."""
     if not _legacy() or not (program := _program("legacy")):
         return []
-    return processes.run([program, "-w", "-S"]).out.splitlines()
+    return programs.run([program, "-w", "-S"]).out.splitlines()
 
 
 def _chains_of(rules: Iterable[str]) -> set[str]:

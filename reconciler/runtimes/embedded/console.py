@@ -9,7 +9,7 @@ from reconciler.engine.containers import bundle, catalog, logs, status
 from reconciler.engine.containers.lifecycle import signal_number
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
-from reconciler.runtimes.base import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
+from reconciler.runtimes.console import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
 from reconciler.runtimes.embedded import inspection, translate
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.facade import Engine
     from reconciler.engine.records import ImageConfig
-    from reconciler.runtimes.base import ExecOptions, LogOptions
+    from reconciler.runtimes.console import ExecOptions, LogOptions
 
 
 def _silent(_text: str) -> None:
@@ -109,7 +109,7 @@ class EmbeddedConsole:
         from reconciler.engine.containers.execute import execute  # noqa: PLC0415 - for this verb only
 
         return execute(
-            self.engine.containers,
+            self.engine.lifecycle,
             name,
             options.command,
             interactive=options.interactive,
@@ -121,16 +121,16 @@ class EmbeddedConsole:
         )
 
     def start(self, name: str) -> None:
-        self.engine.containers.start(name)
+        self.engine.lifecycle.start(name)
 
     def stop(self, name: str, timeout: float | None = None) -> None:
-        self.engine.containers.stop(name, timeout)
+        self.engine.lifecycle.stop(name, timeout)
 
     def kill(self, name: str, signal: str = "KILL") -> None:
-        self.engine.containers.kill(name, signal_number(signal))
+        self.engine.lifecycle.kill(name, signal_number(signal))
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
-        self.engine.containers.remove(name, force=force, with_volumes=volumes)
+        self.engine.lifecycle.remove(name, force=force, with_volumes=volumes)
         self.engine.tidy()
 
     # --- images -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, logs, status
+from reconciler.engine.containers import bundle, catalog, status
 from reconciler.engine.containers.oci import merge_environment
 from reconciler.kits import references
 
@@ -61,7 +61,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
         "ResolvConfPath": os.path.join(inside, "resolv.conf"),
         "HostnamePath": os.path.join(inside, "hostname"),
         "HostsPath": os.path.join(inside, "hosts"),
-        "LogPath": logs.path_of(engine.paths, record.id),
+        "LogPath": engine.paths.log(record.id),
         "Name": f"/{record.name}",
         "RestartCount": record.restarts,
         "Driver": "overlay",

@@ -12,17 +12,6 @@ from reconciler.engine.kernel import notify
 from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import ReconcilerError
-from reconciler.model.action import (
-    CreateContainer,
-    CreateVolume,
-    PullImage,
-    RemoveContainer,
-    RemoveVolume,
-    RepairNetwork,
-    StartContainer,
-    StopContainer,
-    UpdateContainer,
-)
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
@@ -32,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
-    from reconciler.model.action import Action
+    from reconciler.model.action import Action, CreateContainer, RemoveContainer, UpdateContainer
     from reconciler.model.observed import ObservedContainer, Scope
     from reconciler.runtimes.base import Context
 
@@ -83,7 +72,7 @@ class EmbeddedRuntime(EmbeddedConsole):
     def _observation(self, record: Record) -> ObservedContainer:
         """A restart that is due later counts only while somebody is there to make it."""
         now = self.engine.containers.status(record)
-        if now.state == catalog.RESTARTING and not self.engine.settling.keeper_lives():
+        if now.state == catalog.RESTARTING and not self.engine.containers.keeper_lives():
             now = replace(now, state=catalog.EXITED)
         return translate.observation(record, now)
 
@@ -114,32 +103,34 @@ class EmbeddedRuntime(EmbeddedConsole):
 
     def perform(self, action: Action, context: Context) -> Outcome:
         """One engine call. Raises ReconcilerError, or Cancelled where a stop was given up."""
+        from reconciler.model import action as kinds  # noqa: PLC0415 - not for a look
+
         match action:
-            case CreateContainer():
+            case kinds.CreateContainer():
                 return self._create(action)
-            case StartContainer():
+            case kinds.StartContainer():
                 record = self._record(action.stack, action.key)
-                self.engine.containers.start(record.id)
+                self.engine.lifecycle.start(record.id)
                 if record.config.log_max_size:
-                    self.engine.settling.wake_keeper()
-            case StopContainer():
+                    self.engine.lifecycle.settling.wake_keeper()
+            case kinds.StopContainer():
                 record = self._record(action.stack, action.key)
-                ran = self.engine.containers.stop(record.id, cancelled=context.cancelled)
+                ran = self.engine.lifecycle.stop(record.id, cancelled=context.cancelled)
                 if context.cancelled() and self.engine.containers.status(record).state == catalog.RUNNING:
                     raise Cancelled
                 return Outcome(changed=ran)
-            case UpdateContainer():
+            case kinds.UpdateContainer():
                 self._update(action)
-            case RemoveContainer():
+            case kinds.RemoveContainer():
                 return self._remove(action)
-            case CreateVolume():
+            case kinds.CreateVolume():
                 volume = action.volume
                 self.engine.volumes.create(volume.name, owner=action.stack, labels=volume.labels)
-            case RemoveVolume():
+            case kinds.RemoveVolume():
                 self.engine.volumes.remove(action.name)
-            case RepairNetwork():
+            case kinds.RepairNetwork():
                 self.engine.network.prepare()
-            case PullImage():
+            case kinds.PullImage():
                 raise ReconcilerError(
                     f"image {action.reference} can't be pulled: this runtime takes local images only",
                     code="pull",
@@ -155,13 +146,11 @@ class EmbeddedRuntime(EmbeddedConsole):
             if error.code != "not-found":
                 raise
             return Outcome(changed=False)
-        self.engine.containers.remove(record.id, force=True)
+        self.engine.lifecycle.remove(record.id, force=True)
         return Outcome()
 
     def _record(self, stack: str, key: str) -> Record:
-        owner = translate.owner_of(stack, key)
-        with self.engine.store.read() as connection:
-            return catalog.by_owner(connection, owner)
+        return self.engine.containers.of_owner(translate.owner_of(stack, key))
 
     def _name_of(self, stack: str) -> Callable[[str], str]:
         return lambda key: self._record(stack, key).name
@@ -175,7 +164,7 @@ class EmbeddedRuntime(EmbeddedConsole):
             action.kept.anonymous,
             self._name_of(action.stack),
         )
-        container_id = self.engine.containers.create(
+        container_id = self.engine.lifecycle.create(
             config,
             address=action.kept.address,
             kept_ports=translate.leases(action.kept.ports),
@@ -186,7 +175,7 @@ class EmbeddedRuntime(EmbeddedConsole):
     def _update(self, action: UpdateContainer) -> None:
         record = self._record(action.stack, action.container.key)
         config = translate.updated(record.config, action.origin, action.container)
-        self.engine.containers.update(record.id, config)
+        self.engine.lifecycle.update(record.id, config)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
