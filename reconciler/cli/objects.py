@@ -31,7 +31,7 @@ def show(names: Sequence[str], kind: str, shell: Shell, *, secrets: bool) -> int
         shell.line(json.dumps(found if secrets else without_secrets(found), indent=4))
 
     return shell.each(
-        names, lambda name: found.append(shell.machine.inspect(name, kind)), echo=False, before_errors=output
+        names, lambda name: found.append(shell.console.inspect(name, kind)), echo=False, before_errors=output
     )
 
 

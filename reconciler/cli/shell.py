@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from reconciler.runtimes.console import Console
 
     class Machine(Runtime, Console, Protocol):
-        """Both ports in one, as each adapter has them."""
+        """Both ports in one, as tests have them."""
 
 
-RUNTIMES = {"embedded": ("reconciler.runtimes.embedded", "EmbeddedRuntime")}
-"""By name, the module and class that implement both ports; imported when a verb needs one."""
+RUNTIMES = {"embedded": "reconciler.runtimes.embedded"}
+"""By name, the package with `open_runtime()` and `open_console()`; imported when a verb needs one of them."""
 
 RED, GREEN, YELLOW, CYAN, DIM, BOLD = "31", "32", "33", "36", "2", "1"
 
@@ -37,16 +37,24 @@ class Shell:
         self.verb = verb
         self.runtime_name = runtime_name or os.environ.get("RECONCILER_RUNTIME") or "embedded"
         self.debug = debug
-        self._machine = machine
+        self._runtime: Runtime | None = machine
+        self._console: Console | None = machine
 
     @property
-    def machine(self) -> Machine:
-        """The runtime, opened on first use. Raises UsageError for an unknown one, ReconcilerError without root."""
-        if self._machine is None:
-            self._machine = self._open()
-        return self._machine
+    def runtime(self) -> Runtime:
+        """The executor's port, opened on first use. Raises UsageError for an unknown one, ReconcilerError without root."""
+        if self._runtime is None:
+            self._runtime = self._package().open_runtime()
+        return self._runtime
 
-    def _open(self) -> Machine:
+    @property
+    def console(self) -> Console:
+        """The verbs' port; as `runtime`."""
+        if self._console is None:
+            self._console = self._package().open_console()
+        return self._console
+
+    def _package(self) -> Any:
         if self.runtime_name not in RUNTIMES:
             raise UsageError(f'no runtime is called "{self.runtime_name}"', hint="there are " + ", ".join(RUNTIMES))
         if self.runtime_name == "embedded" and os.geteuid() != 0:
@@ -57,9 +65,7 @@ class Shell:
             )
         from importlib import import_module  # noqa: PLC0415 - only verbs that need a runtime
 
-        module, name = RUNTIMES[self.runtime_name]
-        machine: Machine = getattr(import_module(module), name)()
-        return machine
+        return import_module(RUNTIMES[self.runtime_name])
 
     def line(self, text: str = "") -> None:
         """A line on standard output."""

@@ -19,6 +19,7 @@ import yaml
 from support import world
 
 from reconciler.engine.paths import Paths
+from reconciler.runtimes.embedded.console import EmbeddedConsole
 from reconciler.runtimes.embedded.runtime import EmbeddedRuntime
 
 if TYPE_CHECKING:
@@ -78,13 +79,17 @@ class Machine:
         self._runtime: EmbeddedRuntime | None = None
         self.ids: set[str] = set()
         if images:
-            self.runtime.load(image("tiny"))
+            self.console.load(image("tiny"))
 
     @property
     def runtime(self) -> EmbeddedRuntime:
         if self._runtime is None:
             self._runtime = EmbeddedRuntime(self.root, self.run)
         return self._runtime
+
+    @property
+    def console(self) -> EmbeddedConsole:
+        return EmbeddedConsole(self.engine)
 
     @property
     def engine(self) -> Any:
@@ -145,13 +150,13 @@ class Machine:
 
     def clean(self) -> None:
         """Remove all containers and volumes by the product's own means."""
-        runtime = self.runtime
-        for container in runtime.containers():
+        console = self.console
+        for container in console.containers():
             self.ids.add(container.id)
-            runtime.remove(container.id, force=True, volumes=True)
-        for volume in runtime.volumes():
-            runtime.remove_volume(volume.name)
-        runtime.tidy()
+            console.remove(container.id, force=True, volumes=True)
+        for volume in console.volumes():
+            console.remove_volume(volume.name)
+        self.runtime.tidy()
 
     def end(self) -> list[str]:
         """Remove everything; returns what was left all the same (by then it is gone, too)."""

@@ -21,11 +21,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    machine = shell.machine
+    runtime = shell.runtime
     return carry_out(
         options,
         shell,
-        lambda manner, reporter: converge(options.path, machine, manner, reporter),
+        lambda manner, reporter: converge(options.path, runtime, manner, reporter),
         planning=Options(take_over=options.take_over),
         idle="is as it should be",
     )

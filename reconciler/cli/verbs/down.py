@@ -35,7 +35,7 @@ def run(options: Any, shell: Shell) -> int:
         raise UsageError(
             "down --volumes deletes data, and there is no terminal to ask on", hint="confirm it with --yes"
         )
-    machine = shell.machine
+    runtime = shell.runtime
     kept: list[str] = []
 
     def approve(plan: Plan, observed: Observed) -> None:
@@ -47,7 +47,7 @@ def run(options: Any, shell: Shell) -> int:
     code = carry_out(
         options,
         shell,
-        lambda manner, reporter: take_down(options.target, machine, manner, reporter, is_spec=_is_spec(options.target)),
+        lambda manner, reporter: take_down(options.target, runtime, manner, reporter, is_spec=_is_spec(options.target)),
         planning=Options(take_over=options.take_over, remove_volumes=options.volumes),
         idle="has no containers",
         approve=approve,

@@ -46,7 +46,7 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.runtimes.console import ExecOptions  # noqa: PLC0415 - loaded with the runtime in any case
 
     sys.stdout.flush()
-    return shell.machine.exec(
+    return shell.console.exec(
         options.name,
         ExecOptions(
             command=tuple(command),

@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    images = [image for image in shell.machine.images() if not options.name or _matches(image, options.name)]
+    images = [image for image in shell.console.images() if not options.name or _matches(image, options.name)]
     if options.json:
         keys = ("reference", "id", "created_at", "size")
         shell.json([{key: getattr(image, key) for key in keys} for image in images])

@@ -17,5 +17,5 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    shell.line(shell.machine.import_image(options.path, options.reference))
+    shell.line(shell.console.import_image(options.path, options.reference))
     return 0

@@ -19,4 +19,4 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, lambda name: shell.machine.kill(name, options.signal))
+    return shell.each(options.names, lambda name: shell.console.kill(name, options.signal))

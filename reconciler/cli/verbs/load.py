@@ -36,7 +36,7 @@ def run(options: Any, shell: Shell) -> int:
             shell.note(printable(text))
 
     def load(path: str) -> None:
-        for name in shell.machine.load(path, progress):
+        for name in shell.console.load(path, progress):
             shell.line(f"Loaded image: {printable(name)}")
 
     return shell.each(paths, load, echo=False)

@@ -39,7 +39,7 @@ def run(options: Any, shell: Shell) -> int:
     tail = _tail(options.tail)
     from reconciler.runtimes.console import LogOptions  # noqa: PLC0415 - loaded with the runtime in any case
 
-    records = shell.machine.logs(options.name, LogOptions(options.follow, tail, since, until))
+    records = shell.console.logs(options.name, LogOptions(options.follow, tail, since, until))
     streams = {"stdout": _Stream(sys.stdout, raw=options.raw), "stderr": _Stream(sys.stderr, raw=options.raw)}
     for record in records:
         streams[record.stream].write(record, timestamps=options.timestamps, flush=options.follow)

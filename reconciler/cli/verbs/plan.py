@@ -28,7 +28,7 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.loop.converge import preview  # noqa: PLC0415 - not for --help
     from reconciler.planner.options import Options  # noqa: PLC0415
 
-    plan = preview(options.path, shell.machine, Options(take_over=options.take_over))
+    plan = preview(options.path, shell.runtime, Options(take_over=options.take_over))
     if options.json:
         from reconciler.planner.document import document  # noqa: PLC0415 - only with --json
 

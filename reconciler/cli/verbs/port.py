@@ -23,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any, shell: Shell) -> int:
     wanted = _parse(options.port) if options.port else None
-    container = shell.machine.container(options.name)
+    container = shell.console.container(options.name)
     bindings = sorted_bindings(container.ports) if container.state in ("running", "paused") else []
     if wanted:
         bindings = [b for b in bindings if (b.container_port, b.protocol) == wanted]

@@ -43,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any, shell: Shell) -> int:
     wanted = _filters(options.filter)
-    chosen = [c for c in shell.machine.containers() if all(any(test(c) for test in tests) for tests in wanted.values())]
+    chosen = [c for c in shell.console.containers() if all(any(test(c) for test in tests) for tests in wanted.values())]
     if options.last is not None:
         chosen = chosen[: options.last]
     elif not options.all and "status" not in wanted:

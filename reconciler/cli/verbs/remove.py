@@ -25,7 +25,7 @@ def run(options: Any, shell: Shell) -> int:
 
     def remove(name: str) -> None:
         try:
-            shell.machine.remove(name, force=options.force, volumes=options.volumes)
+            shell.console.remove(name, force=options.force, volumes=options.volumes)
         except ReconcilerError as error:
             if not (options.force and error.code == "not-found"):
                 raise

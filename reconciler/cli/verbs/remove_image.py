@@ -20,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any, shell: Shell) -> int:
     def remove(name: str) -> None:
-        for line in shell.machine.remove_image(name):
+        for line in shell.console.remove_image(name):
             shell.line(printable(line))
 
     return shell.each(options.names, remove, echo=False)

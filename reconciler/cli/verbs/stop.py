@@ -26,4 +26,4 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, lambda name: shell.machine.stop(name, options.time))
+    return shell.each(options.names, lambda name: shell.console.stop(name, options.time))

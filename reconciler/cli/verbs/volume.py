@@ -47,7 +47,7 @@ def run(options: Any, shell: Shell) -> int:
         case "inspect":
             return show(options.names, "volume", shell, secrets=options.show_secrets)
         case "create":
-            shell.line(shell.machine.create_volume(options.name))
+            shell.line(shell.console.create_volume(options.name))
             return 0
         case "rm":
             return shell.each(options.names, lambda name: _remove(name, shell, force=options.force))
@@ -55,7 +55,7 @@ def run(options: Any, shell: Shell) -> int:
 
 
 def _list(options: Any, shell: Shell) -> int:
-    volumes = shell.machine.volumes()
+    volumes = shell.console.volumes()
     if options.json:
         keys = ("name", "stack", "anonymous", "users", "created_at", "path")
         shell.json([{key: _plain(getattr(volume, key)) for key in keys} for volume in volumes])
@@ -71,7 +71,7 @@ def _list(options: Any, shell: Shell) -> int:
 
 def _remove(name: str, shell: Shell, *, force: bool) -> None:
     try:
-        shell.machine.remove_volume(name)
+        shell.console.remove_volume(name)
     except ReconcilerError as error:
         if not (force and error.code == "not-found"):
             raise

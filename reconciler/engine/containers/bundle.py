@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import monitor, mounting, oci, users
-from reconciler.engine.containers.oci import BindMount, Process, merge_environment
+from reconciler.engine.containers import effective, monitor, mounting, oci, users
+from reconciler.engine.containers.oci import BindMount, Process
 from reconciler.engine.containers.seccomp import filter_for
 from reconciler.engine.kernel import cgroups, files, mounts
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.users import User
     from reconciler.engine.kernel.rooted import Rooted
     from reconciler.engine.paths import Paths
-    from reconciler.engine.records import ContainerConfig, ImageConfig
+    from reconciler.engine.records import ImageConfig
 
 SETTLE_MARK = "settle"
 """A file in the bundle that tells the exit hook that there is something to do."""
@@ -71,40 +71,6 @@ def mount_root(paths: Paths, container_id: str, image: ImageConfig) -> str:
     return target
 
 
-def hostname_of(record: Record) -> str:
-    return record.config.hostname or record.id[:12]
-
-
-def arguments_of(config: ContainerConfig, image: ImageConfig) -> tuple[str, ...]:
-    """Entry point and command: an entry point in the configuration switches the image's command off, as in Docker.
-
-    Raises ReconcilerError when there is nothing to run.
-    """
-    entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
-    command = config.command
-    if command is None:
-        command = image.command if config.entrypoint is None else ()
-    if not (arguments := (*entrypoint, *command)):
-        raise ReconcilerError(
-            f"container {config.name} has no command, and its image {config.image} has none either",
-            code="no-command",
-            hint="give it a `command`",
-        )
-    return arguments
-
-
-def environment_of(
-    record: Record, image: ImageConfig, links: Sequence[str], home: str, terminal: bool = False
-) -> tuple[str, ...]:
-    """NAME=VALUE in Docker's order: PATH, HOSTNAME, TERM, link variables, the image's, the configuration's, HOME."""
-    own = [f"{name}={value}" for name, value in record.config.environment.items()]
-    first = [f"PATH={oci.DEFAULT_PATH}", f"HOSTNAME={hostname_of(record)}", *(["TERM=xterm"] if terminal else [])]
-    merged = merge_environment(first, links, image.environment, own)
-    if any(pair.startswith("HOME=") for pair in merged):
-        return merged
-    return (*merged, f"HOME={home}")
-
-
 def user_of(root: Rooted, spec: str) -> User:
     """The user looked up in the image's own files."""
     return users.resolve(spec, _text(root, "/etc/passwd"), _text(root, "/etc/group"))
@@ -130,7 +96,10 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         mounting.check_kinds(binds, root)
         _make_working_dir(root, working_dir, binds)
         process = Process(
-            arguments_of(config, image), environment_of(record, image, links, user.home), working_dir, user
+            effective.arguments_of(config, image),
+            effective.environment_of(record, image, links, user.home),
+            working_dir,
+            user,
         )
         _check_command(root, process, binds, record)
     for name, data in zip(_NETWORK_FILES, (network.hosts, network.hostname, network.resolv), strict=True):
@@ -139,7 +108,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     document = oci.configuration(
         process,
         rootfs=root_folder(paths, record.id),
-        hostname=hostname_of(record),
+        hostname=effective.hostname_of(record),
         cgroup=f"/{paths.cgroup}/{record.id}",
         private_cgroups=cgroups.form() == "v2",
         mounts=binds,
@@ -168,7 +137,7 @@ def _is_below(path: str, folder: str) -> bool:
 def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], record: Record) -> None:
     """Say before anything runs that the command is not there; what lies on a mount only the runtime can tell."""
     name = process.arguments[0]
-    search = next((pair[5:] for pair in process.environment if pair.startswith("PATH=")), oci.DEFAULT_PATH)
+    search = next((pair[5:] for pair in process.environment if pair.startswith("PATH=")), effective.DEFAULT_PATH)
     folders = search.split(":") if "/" not in name else [os.path.dirname(os.path.join(process.working_dir, name))]
     if any(_is_below(folder, bind.target) or _is_below(bind.target, folder) for bind in binds for folder in folders):
         return

@@ -11,8 +11,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, status
-from reconciler.engine.containers.oci import Process, merge_environment
+from reconciler.engine.containers import bundle, catalog, effective, status
+from reconciler.engine.containers.oci import Process
 from reconciler.engine.kernel import files, programs
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
@@ -93,8 +93,8 @@ def _process(
     # /proc/PID/root is the container's root with all its mounts, as the command will see it
     with open_root(f"/proc/{record.pid}/root") as root:
         who = bundle.user_of(root, user or config.user or image.user)
-        inherited = bundle.environment_of(record, image, lifecycle.link_variables(record), who.home, terminal)
-        merged = merge_environment(inherited, environment)
+        inherited = effective.environment_of(record, image, lifecycle.link_variables(record), who.home, terminal)
+        merged = effective.merge_environment(inherited, environment)
         where = working_dir or config.working_dir or image.working_dir or "/"
         _check_command(root, merged, command[0], where)
     return Process(tuple(command), merged, where, who, terminal)

@@ -15,9 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, ending, monitor, mounting, status
+from reconciler.engine.containers import bundle, catalog, effective, ending, monitor, mounting, status
 from reconciler.engine.containers.catalog import Record
-from reconciler.engine.containers.oci import merge_environment
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.containers.settle import Settling
 from reconciler.engine.kernel import cgroups, files, locks, processes
@@ -89,10 +88,11 @@ class Lifecycle:
         image = self.images.resolve(config.image)
         container_id = secrets.token_hex(32)
         self.network.prepare()
+        known = self._volume_names()
+        with self.store.write() as connection:
+            self._write_down(connection, container_id, config, image, address, kept_ports)
+        # Written down first: a lock's file that no record names would stay for ever.
         with self.lock(container_id):
-            known = self._volume_names()
-            with self.store.write() as connection:
-                self._write_down(connection, container_id, config, image, address, kept_ports)
             try:
                 self._furnish(container_id, image)
                 with self.store.write() as connection:
@@ -187,9 +187,9 @@ class Lifecycle:
     def _prepare(self, container_id: str) -> None:
         """Have the container's process made and waiting; the caller holds the lock. Nothing to do if it waits already."""
         record = self._must(container_id)
-        if status.lives(record) and status.is_waiting(self.paths, container_id):
+        if status.waits(self.paths, record):
             return
-        if record.generation:
+        if record.generation or monitor.was_launched(self.paths, container_id):
             bundle.take_down(self.paths, self.runtime, container_id)
         image = self.images.resolve(record.image)
         self.network.prepare()
@@ -252,25 +252,39 @@ class Lifecycle:
             with self.store.write() as connection:
                 restarts = record.restarts + 1 if restart else 0
                 catalog.change(
-                    connection, container_id, wanted="running", restarts=restarts, restart_at=0.0, error="", oom=0
+                    connection,
+                    container_id,
+                    wanted="running",
+                    state=catalog.RUNNING,
+                    started=time.time(),
+                    exit_code=None,
+                    restarts=restarts,
+                    restart_at=0.0,
+                    error="",
+                    oom=0,
                 )
             if record.config.restart != "no" or record.ports:
                 files.write_file(os.path.join(self.paths.bundle(container_id), bundle.SETTLE_MARK), b"")
+            self._tell_dependents(record)
+            # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
             self.runtime.release(container_id)
         except ReconcilerError as error:
-            self._failed_start(container_id, error)
+            self._failed_start(record, error)
             raise
-        with self.store.write() as connection:
-            catalog.change(connection, container_id, state=catalog.RUNNING, started=time.time(), exit_code=None)
-        self._tell_dependents(record)
 
-    def _failed_start(self, container_id: str, error: ReconcilerError) -> None:
+    def _failed_start(self, before: Record, error: ReconcilerError) -> None:
         with contextlib.suppress(OSError, ReconcilerError):
-            record = self._must(container_id)
-            self._clear(record)
+            self._clear(before)
             code = {"no-such-command": 127, "not-executable": 126}.get(error.code, 128)
             with self.store.write() as connection:
-                catalog.change(connection, container_id, error=error.message, exit_code=record.exit_code or code)
+                catalog.change(
+                    connection,
+                    before.id,
+                    state=catalog.EXITED if before.started else catalog.CREATED,
+                    started=before.started,
+                    error=error.message,
+                    exit_code=before.exit_code or code,
+                )
 
     def _check_links(self, record: Record) -> None:
         for link in record.config.links:
@@ -294,7 +308,7 @@ class Lifecycle:
             if target is None:
                 continue
             image = self.images.resolve(target.image)
-            inside = merge_environment(
+            inside = effective.merge_environment(
                 image.environment, [f"{name}={value}" for name, value in target.config.environment.items()]
             )
             found = links.variables(record.name, link.alias, target.address, _ports_inside(target, image), inside)
@@ -302,7 +316,7 @@ class Lifecycle:
         return variables
 
     def _network_files(self, record: Record) -> bundle.NetworkFiles:
-        hostname = bundle.hostname_of(record)
+        hostname = effective.hostname_of(record)
         return bundle.NetworkFiles(
             hosts.content(record.address, hostname, self._linked(record)),
             hosts.hostname_file(hostname),
@@ -326,7 +340,7 @@ class Lifecycle:
         for dependent in dependents:
             if status.lives(dependent):
                 path = os.path.join(self.paths.bundle(dependent.id), "hosts")
-                hostname = bundle.hostname_of(dependent)
+                hostname = effective.hostname_of(dependent)
                 with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
                     hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent), pid=dependent.pid)
 
@@ -393,8 +407,10 @@ class Lifecycle:
 
         The caller holds the lock. One that never ran keeps its state.
         """
-        if record.state == catalog.RUNNING or (status.lives(record) and not status.is_waiting(self.paths, record.id)):
-            self._wait_for_exit_file(record)
+        waits = status.waits(self.paths, record)
+        if record.state == catalog.RUNNING or (status.lives(record) and not waits):
+            if not waits:
+                self._wait_for_exit_file(record)
             ended = ending.exit_code(self.paths, record.id) or (None, time.time())
             with self.store.write() as connection:
                 catalog.change(

@@ -81,6 +81,11 @@ def launch(
     return Launched(pid, processes.start_time(pid), monitor, processes.start_time(monitor))
 
 
+def was_launched(paths: Paths, container_id: str) -> bool:
+    """Whether a launch was begun of which something may still be there."""
+    return os.path.lexists(os.path.join(paths.bundle(container_id), _REPORT))
+
+
 def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: str, hook: Sequence[str]) -> list[str]:
     bundle = paths.bundle(container_id)
     command = [

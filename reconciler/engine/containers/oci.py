@@ -32,8 +32,6 @@ CAPABILITIES = (
 )
 """Docker's default set: 00000000a80425fb."""
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 MASKED = (
     "/proc/asound",
     "/proc/acpi",
@@ -155,13 +153,3 @@ def configuration(
 def _bind(mount: BindMount) -> dict[str, Any]:
     options = ["rbind", "rprivate", "ro" if mount.read_only else "rw"]
     return {"destination": mount.target, "type": "bind", "source": mount.source, "options": options}
-
-
-def merge_environment(*parts: Sequence[str]) -> tuple[str, ...]:
-    """NAME=VALUE lists merged: a later value wins, the first place of a name stays."""
-    merged: dict[str, str] = {}
-    for part in parts:
-        for pair in part:
-            name, _, value = pair.partition("=")
-            merged[name] = value
-    return tuple(f"{name}={value}" for name, value in merged.items())

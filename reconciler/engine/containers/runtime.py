@@ -94,9 +94,9 @@ class OciRuntime:
                 if self.kind == "crun":
                     fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
                     try:
-                        with contextlib.suppress(FileNotFoundError):
-                            files.unlink(fifo)
+                        # In this order: crun waits for the byte for ever, and takes the end of file for none.
                         files.write(fd, b"0")
+                        files.remove_file(fifo)
                     finally:
                         os.close(fd)
                 else:

@@ -54,9 +54,23 @@ def monitor_lives(record: Record) -> bool:
     return bool(record.monitor) and record.boot == _boot() and processes.start_time(record.monitor) == started != 0
 
 
-def is_waiting(paths: Paths, container_id: str) -> bool:
-    """Whether the OCI runtime has made the container's process, which waits to be let go."""
-    return os.path.exists(os.path.join(paths.runtime, container_id, "exec.fifo"))
+def waits(paths: Paths, record: Record) -> bool:
+    """Whether the OCI runtime has made the recorded process, which waits to be let go.
+
+    A run that was cut off may have let it go and left the fifo: the process tells.
+    """
+    fifo = os.path.join(paths.runtime, record.id, "exec.fifo")
+    return os.path.exists(fifo) and lives(record) and not runs_own_program(record.pid)
+
+
+def runs_own_program(pid: int) -> bool:
+    """Whether a container's first process is past the OCI runtime and runs what it is made for."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return False
+    # The runtime's own program shows as a memfd, or, where it made a sealed mount of itself, as that mount's root.
+    return program != "/" and not program.startswith("/memfd:") and os.path.basename(program) not in ("crun", "runc")
 
 
 def of(paths: Paths, record: Record) -> Status:
@@ -64,8 +78,9 @@ def of(paths: Paths, record: Record) -> Status:
     if record.phase != catalog.READY:
         return Status(HALF_MADE, record.exit_code, record.finished)
     if lives(record):
-        if record.state != catalog.RUNNING and is_waiting(paths, record.id):
-            return Status(catalog.CREATED if not record.started else catalog.EXITED, record.exit_code, record.finished)
+        if waits(paths, record):
+            new = not record.started or record.state == catalog.RUNNING
+            return Status(catalog.CREATED if new else catalog.EXITED, record.exit_code, record.finished)
         faults = () if monitor_lives(record) else (MONITOR_GONE,)
         paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
         return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults)
@@ -81,10 +96,4 @@ def is_at_work(record: Record) -> bool:
 
     One that is about to fail at once never sleeps; one that starves for a processor is not taken for ready.
     """
-    try:
-        program = os.readlink(f"/proc/{record.pid}/exe")
-    except OSError:
-        return False
-    if program.startswith("/memfd:") or os.path.basename(program) in ("crun", "runc"):
-        return False
-    return processes.process_state(record.pid) in ("S", "T")
+    return runs_own_program(record.pid) and processes.process_state(record.pid) in ("S", "T")

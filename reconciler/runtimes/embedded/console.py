@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, logs, status
-from reconciler.engine.containers.lifecycle import signal_number
+from reconciler.engine.containers import catalog, effective, status
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.runtimes.console import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
-from reconciler.runtimes.embedded import inspection, translate
+from reconciler.runtimes.embedded import translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +44,7 @@ class EmbeddedConsole:
         running = now.state in (catalog.RUNNING, status.PAUSED)
         command: tuple[str, ...] = ()
         if image:
-            command = bundle.arguments_of(record.config, image)
+            command = effective.arguments_of(record.config, image)
         notes = record.config.notes
         return ContainerSummary(
             id=record.id,
@@ -70,6 +68,8 @@ class EmbeddedConsole:
 
     def inspect(self, name: str, kind: str = "") -> dict[str, Any]:
         """In `docker inspect`'s form; without `kind` a container is looked for first, then an image, then a volume."""
+        from reconciler.runtimes.embedded import inspection  # noqa: PLC0415 - for this verb only
+
         for one in (kind,) if kind else ("container", "image", "volume"):
             try:
                 return inspection.BY_KIND[one](self.engine, name)
@@ -82,6 +82,9 @@ class EmbeddedConsole:
 
     def logs(self, name: str, options: LogOptions) -> Iterator[LogRecord]:
         """What the container wrote."""
+        from reconciler.engine.containers import logs  # noqa: PLC0415 - for this verb only
+        from reconciler.runtimes.embedded import logging  # noqa: PLC0415
+
         record = self.engine.containers.find(name)
         lines = logs.read(
             self.engine.paths,
@@ -90,7 +93,7 @@ class EmbeddedConsole:
             follow=options.follow,
             ended=lambda: self._log_has_ended(record.id),
         )
-        return (found for found in map(_record, lines) if _within(found, options))
+        return logging.records(lines, options)
 
     def _log_has_ended(self, container_id: str) -> bool:
         """Nothing more comes: the container is gone, or down and not about to be restarted."""
@@ -127,6 +130,8 @@ class EmbeddedConsole:
         self.engine.lifecycle.stop(name, timeout)
 
     def kill(self, name: str, signal: str = "KILL") -> None:
+        from reconciler.engine.containers.lifecycle import signal_number  # noqa: PLC0415
+
         self.engine.lifecycle.kill(name, signal_number(signal))
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
@@ -184,29 +189,3 @@ def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:
     published = {f"{lease.container_port}/{lease.protocol}" for lease in record.ports}
     exposed = dict.fromkeys((*(image.exposed if image else ()), *record.config.exposed))
     return tuple(port for port in exposed if (port if "/" in port else f"{port}/tcp") not in published)
-
-
-def _record(line: logs.Line) -> LogRecord:
-    return LogRecord(line.stream, line.data, _utc(line.time), line.partial)
-
-
-def _utc(text: str) -> str:
-    """Conmon stamps local time with nanoseconds and an offset; Docker shows UTC."""
-    stamp, nanoseconds, offset = text[:19], text[20:29], text[29:]
-    if offset in ("+00:00", "-00:00", "Z"):
-        return f"{stamp}.{nanoseconds}Z"
-    try:
-        moment = datetime.datetime.fromisoformat(stamp + offset).astimezone(datetime.UTC)
-    except ValueError:
-        return text
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds}Z"
-
-
-def _within(record: LogRecord, options: LogOptions) -> bool:
-    if options.since is None and options.until is None:
-        return True
-    try:
-        moment = datetime.datetime.fromisoformat(f"{record.time[:26]}Z").timestamp()
-    except ValueError:
-        return True
-    return (options.since is None or moment >= options.since) and (options.until is None or moment <= options.until)

@@ -10,8 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, status
-from reconciler.engine.containers.oci import merge_environment
+from reconciler.engine.containers import bundle, catalog, effective, status
 from reconciler.kits import references
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
     image = engine.images.resolve(record.image)
     now = engine.containers.status(record)
     running = now.state in (catalog.RUNNING, status.PAUSED)
-    arguments = bundle.arguments_of(record.config, image)
+    arguments = effective.arguments_of(record.config, image)
     folder, inside = engine.paths.container(record.id), engine.paths.bundle(record.id)
     return {
         "Id": record.id,
@@ -129,15 +128,15 @@ def _mount(engine: Engine, mount: ResolvedMount) -> dict[str, Any]:
 def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
     config = record.config
     entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
-    arguments = bundle.arguments_of(config, image)
+    arguments = effective.arguments_of(config, image)
     own = [f"{name}={value}" for name, value in config.environment.items()]
     return {
-        "Hostname": bundle.hostname_of(record),
+        "Hostname": effective.hostname_of(record),
         "User": config.user or image.user,
         "ExposedPorts": {port: {} for port in (*image.exposed, *config.exposed)},
         "Tty": False,
         "OpenStdin": False,
-        "Env": list(merge_environment(image.environment, own)),
+        "Env": list(effective.merge_environment(image.environment, own)),
         "Cmd": list(arguments[len(entrypoint) :]),
         "Image": config.image,
         "Volumes": {mount.target: {} for mount in record.mounts if mount.kind == "anonymous"},

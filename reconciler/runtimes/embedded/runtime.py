@@ -6,16 +6,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import catalog, logs, status
+from reconciler.engine.containers import catalog, status
 from reconciler.engine.facade import Engine
-from reconciler.engine.kernel import notify
 from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
-from reconciler.runtimes.embedded.console import EmbeddedConsole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,14 +40,14 @@ _LAST_LINES = 10
 _LONGEST_START = 0.25
 
 
-class EmbeddedRuntime(EmbeddedConsole):
-    """Runs containers on this machine with the engine of our own; implements `Runtime` and `Console`."""
+class EmbeddedRuntime:
+    """Runs containers on this machine with the engine of our own."""
 
     capabilities = Capabilities(name="embedded", update_in_place=_IN_PLACE)
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""
-        super().__init__(Engine(root, run))
+        self.engine = Engine(root, run)
 
     # --- observe ------------------------------------------------------------------------------------------------------
 
@@ -181,6 +179,8 @@ class EmbeddedRuntime(EmbeddedConsole):
 
     def events(self, since: float, stop: Callable[[], bool]) -> Iterator[Event]:  # noqa: ARG002 - level, not edge
         """A hint whenever a container of these roots has ended."""
+        from reconciler.engine.kernel import notify  # noqa: PLC0415 - only for who waits
+
         with notify.Folder(self.engine.paths.exits) as exits:
             while not stop():
                 if exits.wait(0.5):
@@ -189,6 +189,8 @@ class EmbeddedRuntime(EmbeddedConsole):
     def culprit(self, stack: str, key: str) -> str:
         """The last log lines of a container."""
         record = self._record(stack, key)
+        from reconciler.engine.containers import logs  # noqa: PLC0415 - only when something failed
+
         lines = logs.read(self.engine.paths, record.id, tail=_LAST_LINES)
         return "\n".join(line.data.decode("utf-8", "replace") for line in lines)
 
