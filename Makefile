@@ -33,3 +33,9 @@ $(BIN)/.dev: $(BIN)/.installed
 .PHONY: images
 images: ## build/images/: what the demo and the tests run, from Debian packages; only what is missing or changed
 	@examples/images/build.py
+
+.PHONY: bench
+bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N)
+	@bench/install-peers
+	@$(PYTHON) examples/images/build.py tiny
+	@$(PYTHON) bench/run.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
