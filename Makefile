@@ -34,6 +34,44 @@ $(BIN)/.dev: $(BIN)/.installed
 images: ## build/images/: what the demo and the tests run, from Debian packages; only what is missing or changed
 	@examples/images/build.py
 
+.PHONY: demo
+demo: install images ## WordPress and MariaDB, by specs/wordpress.yaml; prints the blog's address
+	@examples/demo
+
+.PHONY: demo-down
+demo-down: install ## the demo's containers go, its volumes stay
+	@$(BIN)/reconciler down specs/wordpress.yaml
+
+# What only tests need, beside what the engine needs.
+.PHONY: dev
+dev: install $(BIN)/.dev ## what `make test` needs
+	@examples/install-packages strace runc iproute2 iptables
+
+.PHONY: lint
+lint: dev ## format and lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+.PHONY: contracts
+contracts: dev ## who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: dev ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: schemas
+schemas: dev ## generated files are as the models say
+	$(BIN)/python -m reconciler.spec.generate --check
+
+.PHONY: test
+test: lint contracts types schemas images ## all of these, then the tests; fails when a test was skipped that could have run
+	RECONCILER_TEST_STRICT=1 $(BIN)/pytest $(TESTS)
+
+.PHONY: torture
+torture: dev images ## kill `apply` before and after every single effect (minutes)
+	RECONCILER_TEST_TORTURE=1 $(BIN)/pytest -s tests/engine/test_engine_crashes.py
+
 .PHONY: bench
 bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N)
 	@bench/install-peers

@@ -20,7 +20,11 @@ from reconciler.engine.kernel import cgroups, mounts
 if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
-_TIMES = frozenset(("created", "started", "finished", "boot", "pid", "pid_start", "monitor", "monitor_start"))
+_PRESENT = frozenset(
+    ("created", "started", "finished", "boot", "pid", "pid_start", "monitor", "monitor_start", "generation")
+)
+"""Columns of which only counts whether they are set: they differ from run to run."""
+
 _SQLITE = ("store.db", "store.db-wal", "store.db-shm")
 
 
@@ -117,7 +121,7 @@ def files_of(paths: Paths) -> dict[str, str]:
                 continue
             for name in (*names, *others):
                 path = os.path.join(folder, name)
-                if name in _SQLITE:
+                if name in _SQLITE or name == "exec.fifo":  # who waits at it shows among the processes
                     continue
                 found[os.path.normpath(f"{prefix}/{inside}/{name}")] = _describe(path)
             names[:] = [name for name in names if not os.path.ismount(os.path.join(folder, name))]
@@ -153,8 +157,7 @@ class Snapshot:
     def __init__(self, paths: Paths) -> None:
         rows = rows_of(paths)
         self._names = {row["id"]: row["name"] for row in rows.get("containers", ())}
-        self._addresses = {row["address"]: row["name"] for row in rows.get("containers", ()) if row["address"]}
-        self._paths = paths
+        self._patterns = self._replacements(rows)
         points = (*mounts.mounts_below(paths.root), *mounts.mounts_below(paths.run))
         self.sections: dict[str, list[str]] = {
             "processes": self._lines(self._process(line) for line in processes_of(paths).values()),
@@ -180,20 +183,37 @@ class Snapshot:
             found += [f"+ {section}: {line}" for line in others]
         return found
 
+    def _replacements(self, rows: dict[str, list[dict[str, Any]]]) -> list[tuple[re.Pattern[str], str]]:
+        """What a run is free to choose: names for ids, addresses, the subnet, random ports, anonymous volumes."""
+        found = [(r"state/specs/[0-9a-f]{32}\.json", "state/specs/CACHED.json")]
+        for identity, name in self._names.items():
+            found.append((rf"rc{identity[:8]}[0-9a-f]+", f"VETH-{name}"))
+            found.append((f"{identity}|{identity[:12]}", f"ID-{name}"))
+        volumes = [row for row in rows.get("volumes", ()) if row["anonymous"]]
+        found += [(row["name"], f"ANONYMOUS-{row['owner']}-{row['target']}") for row in volumes]
+        leases = [row for name in ("ports", "remembered_ports") for row in rows.get(name, ()) if row.get("random", 1)]
+        found += [(rf"\b{row['host_port']}\b", f"RANDOM-{row['container_port']}") for row in leases]
+        addressed = [row for row in rows.get("containers", ()) if row["address"]]
+        found += [(rf"(?<![\d.]){re.escape(row['address'])}(?![\d.])", f"ADDRESS-{row['name']}") for row in addressed]
+        subnets = [row["value"] for row in rows.get("meta", ()) if row["key"] == "network.subnet"]
+        found += [(re.escape(subnet.rpartition(".")[0] + "."), "SUBNET.") for subnet in subnets]
+        return [(re.compile(pattern), text) for pattern, text in found]
+
     def _process(self, line: str) -> str:
         return re.sub(r"/proc/\d+", "/proc/PID", line)
 
     def _row(self, table: str, row: dict[str, Any]) -> str:
-        kept = {key: bool(value) if key in _TIMES else value for key, value in row.items()}
+        kept = {key: bool(value) if key in _PRESENT else value for key, value in row.items()}
+        if table == "containers":
+            kept["config"] = config = json.loads(row["config"])
+            for mount in config["mounts"]:  # a successor is told which anonymous volume it has to mount again
+                mount["source"] = "" if mount["kind"] == "anonymous" else mount["source"]
         return f"{table} {json.dumps(kept, sort_keys=True)}"
 
     def _lines(self, lines: Any) -> list[str]:
         return sorted(part for line in lines for part in self._normal(line).splitlines())
 
     def _normal(self, line: str) -> str:
-        for identity, name in self._names.items():
-            line = re.sub(rf"rc{identity[:8]}[0-9a-f]+", f"VETH-{name}", line)
-            line = line.replace(identity, f"ID-{name}").replace(identity[:12], f"ID-{name}")
-        for address, name in self._addresses.items():
-            line = re.sub(rf"(?<![\d.]){re.escape(address)}(?![\d.])", f"ADDRESS-{name}", line)
+        for pattern, text in self._patterns:
+            line = pattern.sub(text, line)
         return line
