@@ -20,9 +20,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.dirname(TESTS))
-sys.path.insert(0, TESTS)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(sys.path[0]))
 
 from support import world
 
