@@ -158,11 +158,12 @@ class Schedule:
         if not self._failed:
             return ()
         gone: set[int] = set()
-        out = []
+        out: list[tuple[Step, Action]] = []
         for number, step in reversed(self._steps.items()):
             if step.undo is None or self._state[number] == _WAITING:
                 continue
             if all(self._state[waiter] == _WAITING or waiter in gone for waiter in self._waiters[number]):
                 gone.add(number)
-                out.append((step, step.undo))
+                if all(undo != step.undo for _, undo in out):
+                    out.append((step, step.undo))
         return tuple(out)

@@ -66,10 +66,10 @@ class RemoveVolume:
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer:
-    """Make a container from an image, with its layer, volumes, address and ports, ready to be started.
+    """Make a container from an image, with its volumes, address and ports.
 
     `origin` is the spec it comes from, kept with the container; `volumes` are the stack's volumes that it mounts,
-    by key. It is not running afterwards, but a runtime may have its process waiting.
+    by key. It is not running afterwards.
     """
 
     stack: str
@@ -83,6 +83,24 @@ class CreateContainer:
     @property
     def subject(self) -> str:
         return f"container {self.container.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareContainer:
+    """Do all of a start but the last word: the container's process is there and waits. For runtimes that can.
+
+    So containers that use each other are prepared side by side, and only the words follow their order. A container
+    whose process waits already, or runs, is left as it is.
+    """
+
+    stack: str
+    key: str
+
+    verb = "prepare"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +180,7 @@ Action = (
     | CreateVolume
     | RemoveVolume
     | CreateContainer
+    | PrepareContainer
     | StartContainer
     | StopContainer
     | UpdateContainer

@@ -29,6 +29,8 @@ class Abilities(Protocol):
     @property
     def links(self) -> bool: ...
     @property
+    def prepare(self) -> bool: ...
+    @property
     def update_in_place(self) -> frozenset[str]: ...
 
 
@@ -69,6 +71,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         volumes=volumes,
         waits=waits,
         network_faults=observed.network_faults,
+        prepare=capabilities.prepare,
     )
     return Plan(desired.name, desired.source, steps, notes)
 

@@ -14,6 +14,7 @@ from reconciler.model.action import (
     CreateContainer,
     CreateVolume,
     Kept,
+    PrepareContainer,
     PullImage,
     RemoveContainer,
     RemoveVolume,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     Id = tuple[int, str]
 
-_REPAIR, _PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _START, _DELETE = range(9)
+_REPAIR, _PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _DELETE = range(10)
 """Kinds of steps, by the order in which those that may all be next are numbered."""
 
 
@@ -125,6 +126,7 @@ def steps_up(
     volumes: list[str],
     waits: dict[str, set[str]],
     network_faults: tuple[str, ...] = (),
+    prepare: bool = False,
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
@@ -143,7 +145,7 @@ def steps_up(
         draft.add(_VOLUME, key, CreateVolume(stack.name, stack.volumes[key]), CREATE, [reason])
     for decision in decisions.values():
         _take_down(draft, stack.name, decision)
-        _bring_up(draft, stack, decision, ports)
+        _bring_up(draft, stack, decision, ports, prepare=prepare)
     _order_down(draft, decisions)
     _order_up(draft, stack, decisions, waits)
     # Pull before stop: a failed pull leaves everything as it was.
@@ -170,7 +172,7 @@ def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[
         draft.wait((_REMOVE, key), (_STOP, key))
 
 
-def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts) -> None:
+def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts, *, prepare: bool) -> None:
     key, wanted, seen = decision.key, decision.wanted, decision.seen
     if wanted is None:
         return
@@ -186,16 +188,24 @@ def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts) 
         draft.add(_UPDATE, key, update, decision.change, decision.reasons)
         draft.wait((_UPDATE, key), (_STOP, key))
     if decision.starts:
+        if prepare:
+            gate = "" if seen else OPENS
+            undo = None if seen else RemoveContainer(stack.name, key)
+            made = PrepareContainer(stack.name, key)
+            draft.add(_PREPARE, key, made, decision.change, decision.reasons, undo=undo, gate=gate)
+            draft.wait((_PREPARE, key), (_STOP, key), (_CREATE, key), (_UPDATE, key))
         gate = "" if seen else BEHIND
         draft.add(_START, key, StartContainer(stack.name, key), decision.change, decision.reasons, gate=gate)
-        draft.wait((_START, key), (_STOP, key), (_CREATE, key), (_UPDATE, key))
-    first = _first_up(decision)
+        draft.wait((_START, key), (_STOP, key), (_CREATE, key), (_UPDATE, key), (_PREPARE, key))
+    first = _first_up(draft, decision)
     draft.wait((first, key), *((_VOLUME, mount.source) for mount in wanted.volumes if mount.kind == "volume"))
 
 
-def _first_up(decision: Decision) -> int:
+def _first_up(draft: Draft, decision: Decision) -> int:
     """The first step that brings a container up: it is the one that needs its volumes, its name and its ports."""
-    return _CREATE if decision.creates else _UPDATE if decision.updates else _START
+    if decision.creates or decision.updates:
+        return _CREATE if decision.creates else _UPDATE
+    return _PREPARE if draft.has(_PREPARE, decision.key) else _START
 
 
 def _volumes_of(stack: Stack, container: Container) -> dict[str, Volume]:
@@ -240,7 +250,7 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
     for key, container in stack.containers.items():
         draft.wait((_CREATE, key), *((_CREATE, target) for target in used_by(container, BINDING)))
     for key, others in waits.items():
-        draft.wait((_first_up(decisions[key]), key), *((_REMOVE, other) for other in others))
+        draft.wait((_first_up(draft, decisions[key]), key), *((_REMOVE, other) for other in others))
 
 
 def steps_down(stack: str, decisions: Decisions, volumes: list[ObservedVolume]) -> tuple[Step, ...]:

@@ -56,6 +56,8 @@ def render(plan: Plan) -> str:
     width = max(len(printable(step.action.subject)) for step in plan.steps)
     explained: set[str] = set()
     for step in plan.steps:
+        if step.action.verb == "prepare":
+            continue  # the first half of a start: nothing that a reader could see happen
         lines += _step(step, width, explain=step.subject_key not in explained)
         explained.add(step.subject_key)
     return "\n".join([*lines, "", *_closing(plan), *notes]) + "\n"

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a runtime can do; what it can't is refused in the plan, never ignored."""
+    """What a runtime can do; what it can't is refused in the plan, never ignored.
+
+    `prepare`: it can have a container's process made and waiting before its start (`PrepareContainer`).
+    """
 
     name: str
     pull: bool = False
     links: bool = True
+    prepare: bool = False
     update_in_place: frozenset[str] = frozenset()
     """Settings that `UpdateContainer` can change without a new container; "origin" among them: a new owner too."""
 

@@ -90,6 +90,8 @@ def test_apply_shows_the_plan_and_each_step_and_then_has_nothing_to_do(call, mac
         "created db (0.00s)",
         "created volume data (0.00s)",
         "created web (0.00s)",
+        "prepared db (0.00s)",
+        "prepared web (0.00s)",
         "started db (0.00s)",
         "started web (0.00s)",
     ]
@@ -218,7 +220,7 @@ def test_ctrl_c_ends_at_the_next_safe_point():
     assert "stopping at the next safe point; once more quits at once" in err
     assert "started db" in out
     assert "started web" not in out
-    assert err.endswith("error: interrupted with 1 of 5 steps left\n  hint: the next apply goes on from here\n")
+    assert err.endswith("error: interrupted with 1 of 7 steps left\n  hint: the next apply goes on from here\n")
 
 
 def test_a_second_ctrl_c_quits_at_once():

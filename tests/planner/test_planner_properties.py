@@ -292,3 +292,14 @@ def test_a_cancelled_run_goes_on_with_the_next_apply(stack, seed, left):
     _, result = apply(machine, stack, seed)
     assert result.ok, result.error()
     assert look_and_plan(machine, stack).empty
+
+
+@many
+@given(stacks(), seeds)
+def test_where_the_runtime_can_all_is_prepared_before_anything_new_starts(stack, seed):
+    machine = machine_with(None)
+    _, result = apply(machine, stack, seed)
+    assert result.ok, result.error()
+    verbs = [action.verb for action in machine.trace if action.verb in ("create", "prepare", "start")]
+    assert verbs.count("prepare") == verbs.count("start") == len(stack.containers)
+    assert "prepare" not in verbs[verbs.index("start") :]

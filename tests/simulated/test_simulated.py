@@ -10,6 +10,7 @@ from reconciler.model.action import (
     CreateContainer,
     CreateVolume,
     Kept,
+    PrepareContainer,
     PullImage,
     RemoveContainer,
     RemoveVolume,
@@ -299,3 +300,13 @@ def test_a_lost_network_is_a_fault_while_something_runs_and_is_repaired_once(mac
     assert do(machine, RepairNetwork()).changed
     assert machine.observe(Scope("s")).network_faults == ()
     assert not do(machine, RepairNetwork()).changed
+
+
+def test_preparing_is_half_a_start_and_its_own_only_once(machine):
+    do(machine, create(container("web")))
+    assert do(machine, PrepareContainer("s", "web")).changed
+    assert not do(machine, PrepareContainer("s", "web")).changed
+    assert state_of(machine, "web") == "created"
+    do(machine, StartContainer("s", "web"))
+    assert not do(machine, PrepareContainer("s", "web")).changed
+    assert state_of(machine, "web") == "running"

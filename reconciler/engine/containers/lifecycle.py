@@ -1,7 +1,7 @@
 """The life of a container: create, prepare, start, stop, remove. Each step can be cut off anywhere and tried again.
 
-`create` decides names, address and ports and writes them down before its first effect; `prepare` has the process made
-and waiting; `start` lets it go; `stop` says that it shall be down before it makes it so. Who changes a container holds
+`create` decides names, address, ports and volumes and writes them down, in one commit; `prepare` makes what lies on the
+disk and has the process made and waiting; `start` lets it go; `stop` says that it shall be down before it makes it so. Who changes a container holds
 its lock. What a crash leaves is recognised by `status` and taken down by the next start, stop or removal.
 """
 
@@ -15,13 +15,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, effective, ending, monitor, mounting, status
+from reconciler.engine.containers import bundle, catalog, ending, mounting, status
 from reconciler.engine.containers.catalog import Record
+from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.containers.settle import Settling
 from reconciler.engine.kernel import cgroups, files, locks, processes
-from reconciler.engine.kernel.rooted import open_root
-from reconciler.engine.networks import hosts, links, ports
+from reconciler.engine.networks import ports
 from reconciler.engine.volumes import usage, volumes
 from reconciler.kits.errors import ReconcilerError
 
@@ -52,11 +52,16 @@ class Lifecycle:
         self._runtime: OciRuntime | None = None
         self._runtime_guard = threading.Lock()
         self._settling = Settling(self)
+        self._preparing = Preparing(self)
 
     @property
     def settling(self) -> Settling:
         """What happens after a container's end."""
         return self._settling
+
+    def link_variables(self, record: Record) -> list[str]:
+        """The variables that the container's links give it, from what the targets are now."""
+        return self._preparing.link_variables(record)
 
     @property
     def runtime(self) -> OciRuntime:
@@ -72,42 +77,18 @@ class Lifecycle:
 
     # --- create -----------------------------------------------------------------------------------------------------
 
-    def create(
-        self,
-        config: ContainerConfig,
-        *,
-        address: str = "",
-        kept_ports: Sequence[PortLease] = (),
-        prepare: bool = False,
-    ) -> str:
-        """Make a container and return its id; with `prepare` its process is made too and waits to be started.
+    def create(self, config: ContainerConfig, *, address: str = "", kept_ports: Sequence[PortLease] = ()) -> str:
+        """Write a container down, with its address, ports and volumes, and return its id. All or nothing, in one commit.
 
-        `address` and `kept_ports` are a predecessor's, taken over where they are free. When it fails nothing is left but
-        volumes that were there before.
+        `address` and `kept_ports` are a predecessor's, taken over where they are free. What lies on the disk is made
+        by `prepare`, or by the first start.
         """
         image = self.images.resolve(config.image)
         container_id = secrets.token_hex(32)
-        self.network.prepare()
-        known = self._volume_names()
+        self.network.choose()
         with self.store.write() as connection:
             self._write_down(connection, container_id, config, image, address, kept_ports)
-        # Written down first: a lock's file that no record names would stay for ever.
-        with self.lock(container_id):
-            try:
-                self._furnish(container_id, image)
-                with self.store.write() as connection:
-                    catalog.change(connection, container_id, phase=catalog.READY)
-                if prepare:
-                    self._prepare(container_id)
-            except BaseException:
-                self._discard(container_id, known)
-                files.remove_file(os.path.join(self.paths.locks, container_id))
-                raise
         return container_id
-
-    def _volume_names(self) -> set[str]:
-        with self.store.read() as connection:
-            return {volume.name for volume in volumes.every(connection)}
 
     def _write_down(
         self,
@@ -135,7 +116,7 @@ class Lifecycle:
             config=config,
             mounts=mounts,
             created=now,
-            phase=catalog.MAKING,
+            phase=catalog.READY,
             wanted="stopped",
             generation=0,
             boot="",
@@ -159,23 +140,6 @@ class Lifecycle:
         catalog.change(connection, container_id, address=given)
         ports.lease(connection, container_id, config.owner, config.ports, kept_ports)
 
-    def _furnish(self, container_id: str, image: ImageConfig) -> None:
-        record = self._must(container_id)
-        root = bundle.mount_root(self.paths, container_id, image)
-        with open_root(root) as opened:
-            mounting.furnish(self.paths, record.mounts, opened)
-
-    def _discard(self, container_id: str, known_volumes: set[str]) -> None:
-        """Undo a create that failed; what can't be undone now is left as half-made, for the next removal."""
-        with contextlib.suppress(OSError, ReconcilerError):
-            record = self._must(container_id)
-            self._remove(record)
-            with self.store.read() as connection:
-                users = usage.users(connection)
-            for mount in record.mounts:
-                if mount.kind == mounting.ANONYMOUS and mount.source not in known_volumes and mount.source not in users:
-                    self._remove_volume(mount.source)
-
     def _must(self, container_id: str) -> Record:
         record = self.registry.get(container_id)
         if record is None:
@@ -184,45 +148,26 @@ class Lifecycle:
 
     # --- prepare and start --------------------------------------------------------------------------------------------
 
-    def _prepare(self, container_id: str) -> None:
-        """Have the container's process made and waiting; the caller holds the lock. Nothing to do if it waits already."""
-        record = self._must(container_id)
-        if status.waits(self.paths, record):
-            return
-        if record.generation or monitor.was_launched(self.paths, container_id):
-            bundle.take_down(self.paths, self.runtime, container_id)
-        image = self.images.resolve(record.image)
-        self.network.prepare()
-        bundle.mount_root(self.paths, container_id, image)
-        bundle.write(self.paths, record, image, self.link_variables(record), self._network_files(record))
-        files.make_folders(self.paths.exits)
-        held = ports.hold(record.ports)
-        try:
-            launched = monitor.launch(
-                self.paths,
-                self.runtime,
-                container_id,
-                record.name,
-                self._settling.hook(container_id),
-                held,
-                lambda: self.network.publish(record.address, record.ports),
-            )
-        finally:
-            for fd in held:
-                os.close(fd)
-        generation = record.generation + 1
-        self.network.connect(container_id, generation, launched.pid, record.address)
-        with self.store.write() as connection:
-            catalog.change(
-                connection,
-                container_id,
-                generation=generation,
-                boot=processes.boot_id(),
-                pid=launched.pid,
-                pid_start=launched.pid_start,
-                monitor=launched.monitor,
-                monitor_start=launched.monitor_start,
-                state=catalog.CREATED if not record.started else catalog.EXITED,
+    def prepare(self, name: str) -> None:
+        """Have a container's process made and waiting, so that its start is only a word. One that runs is left alone."""
+        container_id = self.registry.find(name).id
+        with self.lock(container_id):
+            record = self._must(container_id)
+            self._check_whole(record)
+            if self.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
+                return
+            try:
+                self._preparing.prepare(record)
+            except ReconcilerError as error:
+                self._failed_start(record, error)
+                raise
+
+    def _check_whole(self, record: Record) -> None:
+        if record.phase != catalog.READY:
+            raise ReconcilerError(
+                f"container {record.name} is half-removed and can't be started",
+                code="half-made",
+                hint=f"remove it: `reconciler rm {record.name}`",
             )
 
     def start(self, name: str, *, restart: bool = False) -> None:
@@ -237,18 +182,13 @@ class Lifecycle:
     def start_locked(self, container_id: str, *, restart: bool = False) -> None:
         """`start` for a caller that holds the container's lock."""
         record = self._must(container_id)
-        if record.phase != catalog.READY:
-            raise ReconcilerError(
-                f"container {record.name} is half-made and can't be started",
-                code="half-made",
-                hint=f"remove it: `reconciler rm {record.name}`",
-            )
+        self._check_whole(record)
         now = self.registry.status(record).state
         if now in (catalog.RUNNING, status.PAUSED):
             return
         self._check_links(record)
         try:
-            self._prepare(container_id)
+            self._preparing.prepare(record)
             with self.store.write() as connection:
                 restarts = record.restarts + 1 if restart else 0
                 catalog.change(
@@ -265,7 +205,7 @@ class Lifecycle:
                 )
             if record.config.restart != "no" or record.ports:
                 files.write_file(os.path.join(self.paths.bundle(container_id), bundle.SETTLE_MARK), b"")
-            self._tell_dependents(record)
+            self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
             self.runtime.release(container_id)
         except ReconcilerError as error:
@@ -298,51 +238,6 @@ class Lifecycle:
                     code="link",
                     hint=f"start {link.target} first",
                 )
-
-    def link_variables(self, record: Record) -> list[str]:
-        """The variables that the container's links give it, from what the targets are now."""
-        variables: list[str] = []
-        for link in record.config.links:
-            with self.store.read() as connection:
-                target = catalog.by_name(connection, link.target)
-            if target is None:
-                continue
-            image = self.images.resolve(target.image)
-            inside = effective.merge_environment(
-                image.environment, [f"{name}={value}" for name, value in target.config.environment.items()]
-            )
-            found = links.variables(record.name, link.alias, target.address, _ports_inside(target, image), inside)
-            variables += [f"{name}={value}" for name, value in found.items()]
-        return variables
-
-    def _network_files(self, record: Record) -> bundle.NetworkFiles:
-        hostname = effective.hostname_of(record)
-        return bundle.NetworkFiles(
-            hosts.content(record.address, hostname, self._linked(record)),
-            hosts.hostname_file(hostname),
-            hosts.resolver().encode(),
-        )
-
-    def _linked(self, record: Record) -> list[tuple[str, tuple[str, ...]]]:
-        """Address and names of each container that this one links to."""
-        found = []
-        for link in record.config.links:
-            with self.store.read() as connection:
-                target = catalog.by_name(connection, link.target)
-            if target is not None:
-                found.append((target.address, hosts.link_names(link.alias, target.id, target.name)))
-        return found
-
-    def _tell_dependents(self, record: Record) -> None:
-        """Rewrite the hosts files of running containers that link to this one, where its address changed."""
-        with self.store.read() as connection:
-            dependents = catalog.linking_to(connection, record.name)
-        for dependent in dependents:
-            if status.lives(dependent):
-                path = os.path.join(self.paths.bundle(dependent.id), "hosts")
-                hostname = effective.hostname_of(dependent)
-                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
-                    hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent), pid=dependent.pid)
 
     # --- stop and remove ----------------------------------------------------------------------------------------------
 
@@ -482,7 +377,8 @@ class Lifecycle:
     def remove(self, name: str, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove a container. One that runs is refused, or with `force` killed first; volumes stay.
 
-        `with_volumes` takes anonymous volumes that nobody else mounts too.
+        `with_volumes` takes anonymous volumes that nobody else mounts too. Those that were made for a container which
+        never ran go with it: they hold nothing of a user's.
         """
         record = self.registry.find(name)
         with self.lock(record.id):
@@ -502,8 +398,8 @@ class Lifecycle:
                 self._end(record, signal.SIGKILL, 0.0, _never)
             self._remove(record)
         files.remove_file(os.path.join(self.paths.locks, record.id))
-        if with_volumes:
-            self._remove_anonymous(record)
+        if with_volumes or not record.started:
+            self._remove_anonymous(record, since=0.0 if with_volumes else record.created)
 
     def _remove(self, record: Record) -> None:
         with self.store.write() as connection:
@@ -513,12 +409,15 @@ class Lifecycle:
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
 
-    def _remove_anonymous(self, record: Record) -> None:
+    def _remove_anonymous(self, record: Record, since: float) -> None:
+        """Of a removed container's anonymous volumes those that nobody else mounts, and that are no older than `since`."""
         with self.store.read() as connection:
             users = usage.users(connection)
-        for mount in record.mounts:
-            if mount.kind == mounting.ANONYMOUS and mount.source not in users:
-                self._remove_volume(mount.source)
+            names = [mount.source for mount in record.mounts if mount.kind == mounting.ANONYMOUS]
+            found = [volumes.get(connection, name) for name in names if name not in users]
+        for volume in found:
+            if volume and volume.created >= since:
+                self._remove_volume(volume.name)
 
     def _remove_volume(self, name: str) -> None:
         volumes.remove_folder(self.paths, name)
@@ -533,16 +432,6 @@ def _send(fd: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _ports_inside(record: Record, image: ImageConfig) -> set[tuple[int, str]]:
-    """Exposed and published ports, as seen inside."""
-    found = {(lease.container_port, lease.protocol) for lease in record.ports}
-    for text in (*image.exposed, *record.config.exposed):
-        span, _, protocol = text.partition("/")
-        first, _, last = span.partition("-")
-        found.update((number, protocol or "tcp") for number in range(int(first), int(last or first) + 1))
-    return found
 
 
 def signal_number(name: str) -> int:

@@ -1,7 +1,7 @@
 """conmon, the one process that stays beside a container: it holds stdio, log, exit code and the published ports.
 
 How it is started so that a client killed at any moment leaves nothing deaf or undead: its report goes into a regular
-file (a pipe would break it), and it is moved out of the caller's cgroup before it forks (conmon(8)).
+file (a pipe would break it), where the next run finds it (conmon(8)).
 """
 
 from __future__ import annotations
@@ -54,28 +54,25 @@ def launch(
     """
     bundle = paths.bundle(container_id)
     report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
-    gate_read, gate_write = os.pipe()
     try:
         process = programs.spawn(
             _command_line(paths, runtime, container_id, name, hook),
             env={
                 "_OCI_SYNCPIPE": str(report),
-                "_OCI_STARTPIPE": str(gate_read),
                 "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin",
                 "TMPDIR": bundle,
             },
             cwd=bundle,
-            pass_fds=[report, gate_read, *ports],
+            pass_fds=[report, *ports],
         )
-        cgroups.enter(f"{paths.cgroup}/monitors", process.pid)
     finally:
         os.close(report)
-        os.close(gate_read)
-        os.close(gate_write)  # end of file opens the gate
     try:
+        process.wait()
+        # Out of the caller's session or unit, so as not to end with it; the kernel takes up to 10 ms for this.
+        cgroups.enter(f"{paths.cgroup}/monitors", _monitor_pid(bundle))
         meanwhile()
     finally:
-        process.wait()
         pid = _read_report(bundle)
     monitor = _monitor_pid(bundle)
     return Launched(pid, processes.start_time(pid), monitor, processes.start_time(monitor))

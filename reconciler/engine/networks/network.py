@@ -44,6 +44,14 @@ class Network:
             text = get_meta(connection, _SUBNET)
         return Subnet.of(text) if text else None
 
+    def choose(self) -> Subnet:
+        """Have a subnet, so that addresses can be given out before anything of it is made; cheap when there is one."""
+        return self.subnet() or self._choose_alone()
+
+    def _choose_alone(self) -> Subnet:
+        with self._guard, bridge.alone():
+            return self._choose()
+
     def prepare(self) -> Subnet:
         """Make what is missing of bridge, table and the rules beside another firewall; cheap when all is there.
 

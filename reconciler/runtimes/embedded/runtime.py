@@ -43,7 +43,7 @@ _LONGEST_START = 0.25
 class EmbeddedRuntime:
     """Runs containers on this machine with the engine of our own."""
 
-    capabilities = Capabilities(name="embedded", update_in_place=_IN_PLACE)
+    capabilities = Capabilities(name="embedded", prepare=True, update_in_place=_IN_PLACE)
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""
@@ -106,6 +106,8 @@ class EmbeddedRuntime:
         match action:
             case kinds.CreateContainer():
                 return self._create(action)
+            case kinds.PrepareContainer():
+                self.engine.lifecycle.prepare(self._record(action.stack, action.key).id)
             case kinds.StartContainer():
                 record = self._record(action.stack, action.key)
                 self.engine.lifecycle.start(record.id)
@@ -166,7 +168,6 @@ class EmbeddedRuntime:
             config,
             address=action.kept.address,
             kept_ports=translate.leases(action.kept.ports),
-            prepare=True,
         )
         return Outcome(details={"id": container_id})
 

@@ -10,6 +10,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.model.action import (
     CreateContainer,
     CreateVolume,
+    PrepareContainer,
     PullImage,
     RemoveContainer,
     RemoveVolume,
@@ -67,10 +68,13 @@ class Simulated:
         images: Iterable[ObservedImage | str] = (),
         *,
         registry: Iterable[ObservedImage | str] | None = None,
+        prepare: bool = True,
         update_in_place: frozenset[str] = UPDATABLE,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.capabilities = Capabilities("simulated", pull=registry is not None, update_in_place=update_in_place)
+        self.capabilities = Capabilities(
+            "simulated", pull=registry is not None, prepare=prepare, update_in_place=update_in_place
+        )
         self.world = World()
         self.world.images = {image.reference: image for image in map(_image, images)}
         self.world.registry = {image.reference: image for image in map(_image, registry or ())}
@@ -236,6 +240,15 @@ class Simulated:
             given.append(PortBinding(port.container_port, port.protocol, port.host_ip, number))
         return tuple(given)
 
+    def _prepare(self, action: PrepareContainer) -> Outcome:
+        container = self.world.get(action.stack, action.key)
+        if container.live or container.prepared:
+            return Outcome(changed=False)
+        if container.state == DEAD:
+            raise ReconcilerError(f"container {container.name} is half-made", code="dead")
+        self._effect(lambda: setattr(container, "prepared", True))
+        return Outcome()
+
     def _start(self, action: StartContainer) -> Outcome:
         container = self.world.get(action.stack, action.key)
         if container.live:
@@ -250,6 +263,7 @@ class Simulated:
 
         def run() -> None:
             container.state, container.error, container.exit_code = RUNNING, "", None
+            container.prepared = False
             container.stopped_by_hand, container.faults, container.restart_count = False, (), 0
             container.started_at = self._clock()
 
@@ -363,6 +377,7 @@ _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
     CreateVolume: Simulated._create_volume,  # noqa: SLF001
     RemoveVolume: Simulated._remove_volume,  # noqa: SLF001
     CreateContainer: Simulated._create,  # noqa: SLF001
+    PrepareContainer: Simulated._prepare,  # noqa: SLF001
     StartContainer: Simulated._start,  # noqa: SLF001
     StopContainer: Simulated._stop,  # noqa: SLF001
     UpdateContainer: Simulated._update,  # noqa: SLF001

@@ -35,6 +35,7 @@ class SimulatedContainer:
         self.targets: tuple[Link, ...] = ()
         self.mounts: dict[str, str] = {}
         self.anonymous: dict[str, str] = {}
+        self.prepared = False
         self.stopped_by_hand = False
         self.exit_code: int | None = None
         self.error = ""

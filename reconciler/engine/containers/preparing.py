@@ -1,0 +1,151 @@
+"""Preparing a start: all that a container needs on the disk and in the network, up to its process waiting to be let go.
+
+Everything here can be made again from the container's record, so nothing of it is a state worth keeping: what a crash
+leaves is taken down and made anew. The caller holds the container's lock. For `lifecycle` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from reconciler.engine.containers import bundle, catalog, effective, monitor, mounting, status
+from reconciler.engine.kernel import files, processes
+from reconciler.engine.kernel.rooted import open_root
+from reconciler.engine.networks import hosts, links, ports
+from reconciler.kits.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.lifecycle import Lifecycle
+    from reconciler.engine.records import ImageConfig
+
+
+class Preparing:
+    """Prepares starts of one engine's containers. Safe to use from several threads, each with another container."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._paths = lifecycle.paths
+        self._store = lifecycle.store
+        self._images = lifecycle.images
+        self._network = lifecycle.network
+
+    def prepare(self, record: Record) -> None:
+        """Have the container's process made and waiting. Nothing to do if it waits already.
+
+        The network is made ready while the OCI runtime is at work. Raises ReconcilerError.
+        """
+        if status.waits(self._paths, record):
+            return
+        runtime = self._lifecycle.runtime
+        if record.generation or monitor.was_launched(self._paths, record.id):
+            bundle.take_down(self._paths, runtime, record.id)
+        image = self._images.resolve(record.image)
+        with open_root(bundle.mount_root(self._paths, record.id, image)) as root:
+            mounting.furnish(self._paths, record.mounts, root)
+        bundle.write(self._paths, record, image, self.link_variables(record), self._network_files(record))
+        files.make_folders(self._paths.exits)
+        held = ports.hold(record.ports)
+        try:
+            launched = monitor.launch(
+                self._paths,
+                runtime,
+                record.id,
+                record.name,
+                self._lifecycle.settling.hook(record.id),
+                held,
+                lambda: self._ready_network(record),
+            )
+        finally:
+            for fd in held:
+                os.close(fd)
+        generation = record.generation + 1
+        self._network.connect(record.id, generation, launched.pid, record.address)
+        with self._store.write() as connection:
+            catalog.change(
+                connection,
+                record.id,
+                generation=generation,
+                boot=processes.boot_id(),
+                pid=launched.pid,
+                pid_start=launched.pid_start,
+                monitor=launched.monitor,
+                monitor_start=launched.monitor_start,
+                state=catalog.CREATED if not record.started else catalog.EXITED,
+            )
+
+    def _ready_network(self, record: Record) -> None:
+        """Bridge, table and the container's published ports; its address must be one of the network that is there now.
+
+        Raises ReconcilerError when it is not: something else on the machine has taken the network meanwhile.
+        """
+        self._network.prepare()
+        with self._store.write() as connection:
+            address = self._network.lease_address(connection, record.id, record.address)
+            if address != record.address:
+                catalog.change(connection, record.id, address=address)
+        if address != record.address:
+            raise ReconcilerError(
+                f"container {record.name} had to get another address, {address} instead of {record.address}: something"
+                " else on this machine uses its network by now",
+                code="network-moved",
+                hint="apply again",
+            )
+        self._network.publish(record.address, record.ports)
+
+    def link_variables(self, record: Record) -> list[str]:
+        """The variables that the container's links give it, from what the targets are now."""
+        variables: list[str] = []
+        for link in record.config.links:
+            with self._store.read() as connection:
+                target = catalog.by_name(connection, link.target)
+            if target is None:
+                continue
+            image = self._images.resolve(target.image)
+            inside = effective.merge_environment(
+                image.environment, [f"{name}={value}" for name, value in target.config.environment.items()]
+            )
+            found = links.variables(record.name, link.alias, target.address, _ports_inside(target, image), inside)
+            variables += [f"{name}={value}" for name, value in found.items()]
+        return variables
+
+    def _network_files(self, record: Record) -> bundle.NetworkFiles:
+        hostname = effective.hostname_of(record)
+        return bundle.NetworkFiles(
+            hosts.content(record.address, hostname, self._linked(record)),
+            hosts.hostname_file(hostname),
+            hosts.resolver().encode(),
+        )
+
+    def _linked(self, record: Record) -> list[tuple[str, tuple[str, ...]]]:
+        """Address and names of each container that this one links to."""
+        found = []
+        for link in record.config.links:
+            with self._store.read() as connection:
+                target = catalog.by_name(connection, link.target)
+            if target is not None:
+                found.append((target.address, hosts.link_names(link.alias, target.id, target.name)))
+        return found
+
+    def tell_dependents(self, record: Record) -> None:
+        """Rewrite the hosts files of running containers that link to this one, where its address changed."""
+        with self._store.read() as connection:
+            dependents = catalog.linking_to(connection, record.name)
+        for dependent in dependents:
+            if status.lives(dependent):
+                path = os.path.join(self._paths.bundle(dependent.id), "hosts")
+                hostname = effective.hostname_of(dependent)
+                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                    hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent), pid=dependent.pid)
+
+
+def _ports_inside(record: Record, image: ImageConfig) -> set[tuple[int, str]]:
+    """Exposed and published ports, as seen inside."""
+    found = {(lease.container_port, lease.protocol) for lease in record.ports}
+    for text in (*image.exposed, *record.config.exposed):
+        span, _, protocol = text.partition("/")
+        first, _, last = span.partition("-")
+        found.update((number, protocol or "tcp") for number in range(int(first), int(last or first) + 1))
+    return found
