@@ -63,7 +63,7 @@ CREATE TABLE containers (
     config        TEXT NOT NULL,      -- records.ContainerConfig as JSON
     mounts        TEXT NOT NULL,      -- resolved mounts as JSON, volumes-from and image volumes included
     created       REAL NOT NULL,
-    phase         TEXT NOT NULL,      -- making, ready, removing: what a crash interrupted
+    phase         TEXT NOT NULL,      -- ready or removing: what a crash interrupted
     wanted        TEXT NOT NULL,      -- running, stopped: what settle works towards
     generation    INTEGER NOT NULL DEFAULT 0,   -- counts starts: who comes second finds another number
     boot          TEXT NOT NULL DEFAULT '',     -- boot id of the last start

@@ -12,7 +12,6 @@ from reconciler.kits.errors import ReconcilerError
 if TYPE_CHECKING:
     import sqlite3
 
-MAKING = "making"
 READY = "ready"
 REMOVING = "removing"
 

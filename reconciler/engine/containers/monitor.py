@@ -69,9 +69,9 @@ def launch(
         os.close(report)
     try:
         process.wait()
+        meanwhile()
         # Out of the caller's session or unit, so as not to end with it; the kernel takes up to 10 ms for this.
         cgroups.enter(f"{paths.cgroup}/monitors", _monitor_pid(bundle))
-        meanwhile()
     finally:
         pid = _read_report(bundle)
     monitor = _monitor_pid(bundle)
