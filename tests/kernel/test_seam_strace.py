@@ -31,6 +31,7 @@ CALLS = {
     "files.rename": "rename",
     "files.rmdir": "rmdir",
     "files.symlink": "symlink",
+    "files.truncate": "truncate",
     "files.unlink": "unlink",
     "files.write": "write",
     "mounts._mount": "mount",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -86,6 +87,12 @@ def pwrite(fd: int, data: bytes, offset: int) -> int:
 
 
 @effect
+def truncate(fd: int, size: int) -> None:
+    """ftruncate(2)."""
+    os.ftruncate(fd, size)
+
+
+@effect
 def fsync(fd: int) -> None:
     """fsync(2): what was written through `fd` is on the disk."""
     os.fsync(fd)
@@ -151,21 +158,39 @@ def write_file(path: StrPath, data: bytes, mode: int = 0o600) -> None:
 def replace_file(path: StrPath, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
     """Write a file so that a reader, also after a crash, sees the old content or the new, never a mixture.
 
-    The new content lies beside it as `.NAME.new` meanwhile; one that a killed run left is overwritten.
-    With `durable` file and folder are synced before it returns.
+    The new content lies beside it as `.NAME.new` meanwhile; one that a killed run left is overwritten. Several writers
+    take turns. With `durable` file and folder are synced before it returns.
     """
     folder, name = os.path.split(os.fspath(path))
     aside = os.path.join(folder, f".{name}.new")
-    fd = create(aside, mode, os.O_TRUNC)
+    fd = _own_turn(aside, mode)
     try:
         write_all(fd, data)
         if durable:
             fsync(fd)
+        rename(aside, path)
     finally:
         os.close(fd)
-    rename(aside, path)
     if durable:
         sync_folder(folder)
+
+
+def _own_turn(path: str, mode: int) -> int:
+    """A new or emptied file that nobody else writes to until the descriptor is closed or the file is renamed."""
+    while True:
+        fd = create(path, mode, 0)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            ours = os.fstat(fd)
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_ino == ours.st_ino:
+                    if ours.st_size:
+                        truncate(fd, 0)
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its writer has renamed it while we waited
 
 
 def remove_file(path: StrPath) -> bool:
