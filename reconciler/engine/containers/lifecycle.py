@@ -268,7 +268,7 @@ class Lifecycle:
 
         A first process without a handler never sees the signal: the kernel drops it. One that is still young may
         install its handler yet, and gets the signal again then; one that has had as long as its grace period is not
-        waited for, because nothing would come of it.
+        waited for, because nothing would come of it. Published ports are shut meanwhile: what is connected goes on.
         """
         fd = processes.open_process(record.pid, record.pid_start)
         if fd < 0:
@@ -276,7 +276,7 @@ class Lifecycle:
         try:
             end = time.monotonic() + grace
             settled_down = time.time() - record.started > grace
-            heard = False
+            heard, published = False, bool(record.ports)
             while grace > 0 and time.monotonic() < end:
                 if not heard:
                     heard = processes.receives(record.pid, number)
@@ -285,6 +285,9 @@ class Lifecycle:
                     cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
                     if not heard and settled_down:
                         break
+                if published:
+                    self.network.unpublish(record.address, record.ports)
+                    published = False
                 if processes.wait_for_end(fd, min(0.1, max(0.0, end - time.monotonic()))):
                     return True
                 if cancelled():

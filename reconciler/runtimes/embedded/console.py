@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, effective, status
@@ -146,7 +148,7 @@ class EmbeddedConsole:
             ImageSummary(
                 references.parse(listed.reference).familiar if listed.reference else "",
                 listed.image.id,
-                listed.created_at,
+                _moment(listed.image.created) or listed.created_at,
                 listed.image.size,
             )
             for listed in self.engine.images.list()
@@ -182,6 +184,14 @@ class EmbeddedConsole:
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)
+
+
+def _moment(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time in UTC, as image configurations have it; 0.0 for anything else."""
+    try:
+        return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0.0
 
 
 def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:
