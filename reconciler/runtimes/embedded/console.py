@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
-import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, effective, status
@@ -188,6 +186,9 @@ class EmbeddedConsole:
 
 def _moment(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time in UTC, as image configurations have it; 0.0 for anything else."""
+    import calendar  # noqa: PLC0415 - for this verb only
+    import time  # noqa: PLC0415
+
     try:
         return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
     except ValueError:
