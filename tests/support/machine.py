@@ -20,6 +20,7 @@ from support import world
 
 from reconciler.engine.paths import Paths
 from reconciler.runtimes.embedded.console import EmbeddedConsole
+from reconciler.runtimes.embedded.console import EmbeddedConsole
 from reconciler.runtimes.embedded.runtime import EmbeddedRuntime
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class Machine:
             self._runtime = EmbeddedRuntime(self.root, self.run)
         return self._runtime
 
+    def restart(self) -> None:
+        """The next use opens the runtime anew, as another process would."""
+        if self._runtime:
+            self._runtime.engine.store.close()
+            self._runtime = None
+
     @property
     def console(self) -> EmbeddedConsole:
         return EmbeddedConsole(self.engine)
@@ -133,11 +140,11 @@ class Machine:
             raise AssertionError(file.read())
 
     def spec(self, document: dict[str, Any] | str, name: str = "stack.yaml") -> str:
-        """A spec file; of a mapping only `containers` (and `volumes`) are needed."""
+        """A spec file; of a mapping only `containers` (and `volumes`) are needed, and dollars are dollars."""
         path = os.path.join(self.folder, name)
         if not isinstance(document, str):
             head = {"apiVersion": "reconciler/v1", "kind": "Stack", "name": "stack"}
-            document = yaml.safe_dump({**head, **document}, sort_keys=False)
+            document = yaml.safe_dump({**head, **document}, sort_keys=False).replace("$", "$$")
         with open(path, "w", encoding="utf-8") as file:
             file.write(document)
         return path
@@ -170,8 +177,7 @@ class Machine:
 
     def sweep(self) -> None:
         """By force, for what the product could not or was not asked to remove."""
-        if self._runtime:
-            self._runtime.engine.store.close()
+        self.restart()
         for pid in world.processes_of(self.paths):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
