@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _UNFIT = frozenset(',:\\"\n')
 """Characters that overlayfs options or a monitor's log path can't carry."""
 
-_LAST_MONITORS = 0.2
-"""Seconds to wait for monitors that are about to end."""
-
 
 class Engine:
     """`images`, `containers` (looking), `lifecycle` (changing them), `volumes` and `network` are its rooms."""

@@ -205,9 +205,11 @@ class EmbeddedRuntime:
                 now = self.engine.containers.status(record)
                 if now.state in (catalog.EXITED, catalog.RESTARTING):
                     code = now.exit_code if now.exit_code is not None else record.exit_code
-                    ended[key] = (code if code is not None else -1, record.error)
-                    break
-                if status.is_at_work(record) or time.monotonic() > deadline:
+                    if code is not None or not status.monitor_lives(record) or time.monotonic() > deadline:
+                        ended[key] = (code if code is not None else -1, record.error)
+                        break
+                    # its monitor is about to say how it ended
+                elif status.is_at_work(record) or time.monotonic() > deadline:
                     break
                 time.sleep(0.0005)
                 record = self._record(stack, key)
