@@ -141,7 +141,8 @@ def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner,
     from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
 
     result = execute(made, runtime, reporter, manner.cancel, width=manner.width)
-    if any(step.action.verb == "remove" for step in result.done):
+    # What was taken back after a failure may have been all that there was.
+    if result.failed or result.interrupted or any(step.action.verb == "remove" for step in result.done):
         runtime.tidy()
     return Pass(made, result, tuple(_ended(made, result, runtime)))
 
