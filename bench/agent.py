@@ -29,7 +29,11 @@ LONGEST = 300.0
 
 
 def enter(groups: list[str], arguments: list[str]) -> None:
-    """Join the cgroups (one folder a hierarchy), then become `unshare`, which starts `init`."""
+    """Join the cgroups (one folder a hierarchy), then become `unshare`, which starts `init`.
+
+    The sandbox ends with the benchmark, also when that is killed: the kernel kills `unshare`, and then its child.
+    """
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     for group in groups:
         with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
             file.write("0")
