@@ -141,6 +141,13 @@ def test_volumes_keep_their_data_and_take_the_images(machine):
     with open(f"{host}/kept", encoding="utf-8") as file:
         assert file.read() == "host\n"
 
+    # What was emptied by hand stays empty over a restart of the same container.
+    machine.exec("db", "sh", "-c", "mv /anonymous/kept /kept; rm -r /srv/fixture/*")
+    machine.cli("stop", "db")
+    machine.cli("start", "db")
+    assert machine.exec("db", "ls", "/srv/fixture") == ""
+    machine.exec("db", "sh", "-c", "mv /kept /anonymous/kept; echo named >/srv/fixture/kept")
+
     old = machine.record("db").id
     stack["containers"]["db"]["environment"] = {"A": "b"}
     machine.apply(stack)

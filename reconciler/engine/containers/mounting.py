@@ -93,12 +93,12 @@ def _anonymous(
     return ResolvedMount(ANONYMOUS, name, target)
 
 
-def furnish(paths: Paths, mounts: tuple[ResolvedMount, ...], root: Rooted) -> None:
-    """Make the folders behind the mounts: fill new volumes from the image, make host folders that are missing."""
+def furnish(paths: Paths, mounts: tuple[ResolvedMount, ...], root: Rooted | None) -> None:
+    """Make the folders behind the mounts that are missing, and fill empty volumes from the image's `root` if given."""
     for mount in mounts:
         if mount.kind == BIND:
             _make_host_folder(mount.source)
-        elif mount.nocopy:
+        elif mount.nocopy or root is None:
             volumes.make_folder(paths, mount.source)
         else:
             volumes.fill(paths, mount.source, root, mount.target)

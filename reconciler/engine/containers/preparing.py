@@ -40,11 +40,13 @@ class Preparing:
         if status.waits(self._paths, record):
             return
         runtime = self._lifecycle.runtime
-        if record.generation or monitor.was_launched(self._paths, record.id):
+        again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
+        if again:
             bundle.take_down(self._paths, runtime, record.id)
         image = self._images.resolve(record.image)
         with open_root(bundle.mount_root(self._paths, record.id, image)) as root:
-            mounting.furnish(self._paths, record.mounts, root)
+            # What a user has emptied stays empty, and by now the root has mount points that the OCI runtime made.
+            mounting.furnish(self._paths, record.mounts, None if again else root)
         bundle.write(self._paths, record, image, self.link_variables(record), self._network_files(record))
         files.make_folders(self._paths.exits)
         held = ports.hold(record.ports)
