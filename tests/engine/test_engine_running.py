@@ -45,8 +45,8 @@ def test_restart_policies_without_a_daemon(machine, monkeypatch):
             }
         }
     )
-    until(lambda: machine.record("failing").restarts == 2 and machine.state("failing") == "exited")
-    assert machine.record("failing").exit_code == 3
+    failed = until(lambda: (r := machine.record("failing")).restarts == 2 and r.state == "exited" and r)
+    assert failed.exit_code == 3
 
     before, port = machine.record("always"), machine.record("always").ports
     assert not [line for line in world.processes_of(machine.paths).values() if "always" in line and "python" in line]
