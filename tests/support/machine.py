@@ -20,7 +20,6 @@ from support import world
 
 from reconciler.engine.paths import Paths
 from reconciler.runtimes.embedded.console import EmbeddedConsole
-from reconciler.runtimes.embedded.console import EmbeddedConsole
 from reconciler.runtimes.embedded.runtime import EmbeddedRuntime
 
 if TYPE_CHECKING:
