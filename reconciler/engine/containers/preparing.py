@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, effective, monitor, mounting, status
@@ -39,6 +40,7 @@ class Preparing:
         """
         if status.waits(self._paths, record):
             return
+        record = self._with_address(record)
         runtime = self._lifecycle.runtime
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
         if again:
@@ -78,20 +80,25 @@ class Preparing:
                 state=catalog.CREATED if not record.started else catalog.EXITED,
             )
 
+    def _with_address(self, record: Record) -> Record:
+        """The record with an address of the network that is chosen now: another one when that has changed since."""
+        self._network.choose()
+        with self._store.write() as connection:
+            address = self._network.lease_address(connection, record.id, record.address)
+            if address != record.address:
+                catalog.change(connection, record.id, address=address)
+        return replace(record, address=address)
+
     def _ready_network(self, record: Record) -> None:
         """Bridge, table and the container's published ports; its address must be one of the network that is there now.
 
         Raises ReconcilerError when it is not: something else on the machine has taken the network meanwhile.
         """
-        self._network.prepare()
-        with self._store.write() as connection:
-            address = self._network.lease_address(connection, record.id, record.address)
-            if address != record.address:
-                catalog.change(connection, record.id, address=address)
-        if address != record.address:
+        subnet = self._network.prepare()
+        if not subnet.holds(record.address):
             raise ReconcilerError(
-                f"container {record.name} had to get another address, {address} instead of {record.address}: something"
-                " else on this machine uses its network by now",
+                f"container {record.name} can't have its address {record.address}: something else on this machine has"
+                f" taken that network a moment ago, and {subnet} is used instead",
                 code="network-moved",
                 hint="apply again",
             )

@@ -54,6 +54,10 @@ class Subnet:
     def last(self) -> int:
         return self.base + (1 << (32 - self.prefix)) - 2
 
+    def holds(self, address: str) -> bool:
+        """Whether a container of this network could have the address."""
+        return self.first <= number(address) <= self.last
+
     @property
     def broadcast(self) -> str:
         return dotted(self.last + 1)

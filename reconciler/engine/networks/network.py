@@ -45,10 +45,13 @@ class Network:
         return Subnet.of(text) if text else None
 
     def choose(self) -> Subnet:
-        """Have a subnet, so that addresses can be given out before anything of it is made; cheap when there is one."""
-        return self.subnet() or self._choose_alone()
+        """Have a subnet, so that addresses can be given out before anything of it is made; cheap while the bridge is there.
 
-    def _choose_alone(self) -> Subnet:
+        Without the bridge nobody is connected, and a subnet that something else on the host uses by now is changed.
+        """
+        known = self.subnet()
+        if known and netlink.index_of(self._bridge):
+            return known
         with self._guard, bridge.alone():
             return self._choose()
 
