@@ -135,6 +135,11 @@ class Machine:
         self.stack.callback(store.close)
         return Network(paths, store), store
 
+    def forget_containers(self):
+        """As when the last one is removed."""
+        with self.store.write() as connection:
+            connection.execute("DELETE FROM containers")
+
     def container(self, name, published=()):
         """A namespace connected and published as the engine does it."""
         self.host.run(self.network.prepare)
@@ -144,8 +149,8 @@ class Machine:
             made.address = self.network.lease_address(connection, made.id)
             made.leases = self.host.run(lambda: ports.lease(connection, made.id, "", published))
             connection.execute(
-                "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, state)"
-                " VALUES (?, ?, '', '', '', '', 0, 'ready', 'running', 'running')",
+                "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, generation, state)"
+                " VALUES (?, ?, '', '', '', '', 0, 'ready', 'running', 1, 'running')",
                 (made.id, name),
             )
         made.held = self.host.run(lambda: ports.hold(made.leases))

@@ -149,10 +149,12 @@ def test_a_deleted_table_or_bridge_is_noticed_and_comes_back_with_its_ports(mach
         host.run(network.prepare)
         assert host.run(network.problems) == []
         assert machine.outside.ask(HOST, 8080) == f"web sees {OUTSIDE}"
-        host.command("ip", "link", "set", network._bridge, "down")
-        assert len(host.run(network.problems)) == 1
-        host.run(network.prepare)
-        assert host.run(network.problems) == []
+        for words in (["set", network._bridge, "down"], ["del", network._bridge]):
+            host.command("ip", "link", *words)
+            assert len(host.run(network.problems)) == 1
+            host.run(network.prepare)
+            assert host.run(network.problems) == []
+            assert machine.outside.ask(HOST, 8080) == f"web sees {OUTSIDE}"
 
 
 @pytest.mark.parametrize("kind", ["iptables-nft", "iptables-legacy"])
@@ -184,6 +186,8 @@ def test_beside_a_firewall_whose_forward_chain_drops(machine, kind, chain):
     added = [line for line in host.command(kind, "-S").splitlines() if line not in before]
     assert len(added) == 2
     assert all(line.startswith(f"-A {chain}") and machine.network._firewall._table in line for line in added)
+    machine.forget_containers()
+    assert host.run(machine.network.retire)
     host.run(machine.network.teardown)
     assert host.command(kind, "-S").splitlines() == before
 
@@ -195,6 +199,15 @@ def test_teardown_leaves_nothing_and_a_dead_container_nothing_either(machine):
     assert host.run(lambda: netlink.index_of(veth))
     web.end()
     assert until(lambda: not host.run(lambda: netlink.index_of(veth)))
+    assert not host.run(machine.network.retire)  # there is still a container
+    host.run(machine.network.teardown)
+    assert host.run(machine.network.problems) == []
+    machine.forget_containers()
+    assert host.run(machine.network.retire)
+    host.run(machine.network.prepare)  # somebody wants it again before it is gone
+    host.run(machine.network.teardown)
+    assert host.run(machine.network.problems) == []
+    assert host.run(machine.network.retire)
     host.run(machine.network.teardown)
     assert host.command("nft", "list", "ruleset") == ""
     assert {link.name for link in host.run(netlink.links) if link.name.startswith(("rc", "v"))} == set()
