@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from reconciler.engine.containers.lifecycle import Lifecycle
+    from reconciler.engine.containers.settle import Settling
 
 _UNFIT = frozenset(',:\\"\n')
 """Characters that overlayfs options or a monitor's log path can't carry."""
@@ -50,13 +51,22 @@ class Engine:
 
         return Lifecycle(self.containers, self.images, self.network)
 
+    @functools.cached_property
+    def settling(self) -> Settling:
+        """What happens after a container's end."""
+        from reconciler.engine.containers.settle import Settling  # noqa: PLC0415
+
+        return Settling(self.lifecycle)
+
     def tidy(self) -> None:
         """Have removed what only containers need (bridge, firewall table, top cgroup) once there are none.
 
         In the background: the kernel takes its time over a bridge, and nobody needs to wait for it.
         """
         if self.network.retire():
-            self.lifecycle.settling.start_helper("tidy")
+            from reconciler.engine.containers import helpers  # noqa: PLC0415 - only when there is work
+
+            helpers.start(self.paths, "tidy")
 
     def remove_leftovers(self) -> None:
         """What `tidy` has a process do."""

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import catalog, logs
+from reconciler.engine.containers import catalog, helpers, logs
 from reconciler.engine.facade import Engine
 from reconciler.engine.kernel import cgroups, locks, notify
 
@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> int:
     task, root, run, *rest = arguments
     engine = Engine(root, run)
     if task == "settle":
-        due = engine.lifecycle.settling.settle(rest[0])
+        due = engine.settling.settle(rest[0])
         if due:
-            engine.lifecycle.settling.wake_keeper()
+            helpers.wake_keeper(engine.paths)
         return 0
     if task == "tidy":
         engine.remove_leftovers()
@@ -92,7 +92,7 @@ def _settle(engine: Engine, record: Record) -> float:
         return 0.0
     if record.state == catalog.RUNNING and engine.containers.status(record).state != catalog.EXITED:
         return 0.0
-    return engine.lifecycle.settling.settle(record.id)
+    return engine.settling.settle(record.id)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, ending, mounting, status
+from reconciler.engine.containers import bundle, catalog, ending, mounting, status, stopping
 from reconciler.engine.containers.catalog import Record
 from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
-from reconciler.engine.containers.settle import Settling
-from reconciler.engine.kernel import cgroups, files, locks, processes
+from reconciler.engine.kernel import files, locks
 from reconciler.engine.networks import ports
 from reconciler.engine.volumes import usage, volumes
 from reconciler.kits.errors import ReconcilerError
@@ -51,13 +50,7 @@ class Lifecycle:
         self.network = network
         self._runtime: OciRuntime | None = None
         self._runtime_guard = threading.Lock()
-        self._settling = Settling(self)
-        self._preparing = Preparing(self)
-
-    @property
-    def settling(self) -> Settling:
-        """What happens after a container's end."""
-        return self._settling
+        self._preparing = Preparing(self.paths, self.store, images, network)
 
     def link_variables(self, record: Record) -> list[str]:
         """The variables that the container's links give it, from what the targets are now."""
@@ -157,7 +150,7 @@ class Lifecycle:
             if self.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
                 return
             try:
-                self._preparing.prepare(record)
+                self._preparing.prepare(record, self.runtime)
             except ReconcilerError as error:
                 self._failed_start(record, error)
                 raise
@@ -186,9 +179,11 @@ class Lifecycle:
         now = self.registry.status(record).state
         if now in (catalog.RUNNING, status.PAUSED):
             return
+        if record.state == catalog.RUNNING and not status.lives(record):
+            record = self.conclude(record)
         self._check_links(record)
         try:
-            self._preparing.prepare(record)
+            self._preparing.prepare(record, self.runtime)
             with self.store.write() as connection:
                 restarts = record.restarts + 1 if restart else 0
                 catalog.change(
@@ -256,49 +251,17 @@ class Lifecycle:
             ran = self.registry.status(record).state in (catalog.RUNNING, status.PAUSED)
             if ran:
                 image = self.images.resolve(record.image)
-                number = signal_number(record.config.stop_signal or image.stop_signal or "TERM")
+                number = stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
                 grace = record.config.stop_timeout if timeout is None else timeout
-                if not self._end(record, number, grace, cancelled):
+                if not stopping.end(self.paths, record, number, grace, lambda: self._shut(record), cancelled):
                     return True
             self.conclude(record)
             return ran
 
-    def _end(self, record: Record, number: int, grace: float, cancelled: Callable[[], bool]) -> bool:
-        """Signal, wait, kill; returns whether the process has ended, False when `cancelled()` came first.
-
-        A first process without a handler never sees the signal: the kernel drops it. One that is still young may
-        install its handler yet, and gets the signal again then; one that has had as long as its grace period is not
-        waited for, because nothing would come of it. Published ports are shut meanwhile: what is connected goes on.
-        """
-        fd = processes.open_process(record.pid, record.pid_start)
-        if fd < 0:
-            return True
-        try:
-            end = time.monotonic() + grace
-            settled_down = time.time() - record.started > grace
-            heard, published = False, bool(record.ports)
-            while grace > 0 and time.monotonic() < end:
-                if not heard:
-                    heard = processes.receives(record.pid, number)
-                    if not _send(fd, number):
-                        return True
-                    cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
-                    if not heard and settled_down:
-                        break
-                if published:
-                    self.network.unpublish(record.address, record.ports)
-                    published = False
-                if processes.wait_for_end(fd, min(0.1, max(0.0, end - time.monotonic()))):
-                    return True
-                if cancelled():
-                    return False
-            _send(fd, number if grace <= 0 else signal.SIGKILL)
-            if grace <= 0:
-                _send(fd, signal.SIGKILL)
-            cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
-            return processes.wait_for_end(fd, 60.0)
-        finally:
-            os.close(fd)
+    def _shut(self, record: Record) -> None:
+        """Lead no new connection to the container; what is connected goes on."""
+        if record.ports:
+            self.network.unpublish(record.address, record.ports)
 
     def conclude(self, record: Record) -> Record:
         """Write down how a container that no longer runs has ended, and take down what its run leaves behind.
@@ -334,8 +297,7 @@ class Lifecycle:
             time.sleep(0.0005)
 
     def _clear(self, record: Record) -> None:
-        if record.ports:
-            self.network.unpublish(record.address, record.ports)
+        self._shut(record)
         bundle.take_down(self.paths, self.runtime, record.id)
 
     def update(self, name: str, config: ContainerConfig) -> None:
@@ -367,15 +329,10 @@ class Lifecycle:
             if number == signal.SIGKILL:
                 with self.store.write() as connection:
                     catalog.change(connection, record.id, wanted="stopped")
-            fd = processes.open_process(record.pid, record.pid_start)
-            if fd >= 0:
-                try:
-                    _send(fd, number)
-                    if number == signal.SIGKILL:
-                        cgroups.thaw(f"{self.paths.cgroup}/{record.id}")
-                        processes.wait_for_end(fd, 10.0)
-                finally:
-                    os.close(fd)
+            if number == signal.SIGKILL:
+                stopping.kill(self.paths, record)
+            else:
+                stopping.send(record, number)
 
     def remove(self, name: str, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove a container. One that runs is refused, or with `force` killed first; volumes stay.
@@ -398,7 +355,7 @@ class Lifecycle:
                 with self.store.write() as connection:
                     catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
                 files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
-                self._end(record, signal.SIGKILL, 0.0, _never)
+                stopping.kill(self.paths, record)
             self._remove(record)
         files.remove_file(os.path.join(self.paths.locks, record.id))
         if with_volumes or not record.started:
@@ -426,27 +383,3 @@ class Lifecycle:
         volumes.remove_folder(self.paths, name)
         with self.store.write() as connection:
             volumes.forget(connection, name)
-
-
-def _send(fd: int, number: int) -> bool:
-    """Send a signal; returns whether there was still a process to get it."""
-    try:
-        processes.send_signal(fd, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def signal_number(name: str) -> int:
-    """15 from TERM, SIGTERM or 15; raises ReconcilerError for anything else."""
-    text = name.upper().removeprefix("SIG")
-    if text.isdecimal() and 0 < int(text) <= 64:
-        return int(text)
-    try:
-        return signal.Signals[f"SIG{text}"].value
-    except KeyError:
-        pass
-    base, _, offset = text.partition("+")
-    if base == "RTMIN" and (offset or "0").isdecimal():
-        return int(signal.SIGRTMIN) + int(offset or 0)
-    raise ReconcilerError(f"Invalid signal: {name}", code="signal", hint="for example TERM, KILL or 15")

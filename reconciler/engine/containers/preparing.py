@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, effective, monitor, mounting, status
+from reconciler.engine.containers import bundle, catalog, effective, helpers, monitor, mounting, status
 from reconciler.engine.kernel import files, processes
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.networks import hosts, links, ports
@@ -19,21 +19,28 @@ from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
-    from reconciler.engine.containers.lifecycle import Lifecycle
+    from reconciler.engine.containers.runtime import OciRuntime
+    from reconciler.engine.images.catalog import Images
+    from reconciler.engine.networks.network import Network
+    from reconciler.engine.paths import Paths
     from reconciler.engine.records import ImageConfig
+    from reconciler.engine.store import Store
+
+
+_PORT_ATTEMPTS = 8
+"""How often random ports are chosen anew when others are quicker each time."""
 
 
 class Preparing:
     """Prepares starts of one engine's containers. Safe to use from several threads, each with another container."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
-        self._paths = lifecycle.paths
-        self._store = lifecycle.store
-        self._images = lifecycle.images
-        self._network = lifecycle.network
+    def __init__(self, paths: Paths, store: Store, images: Images, network: Network) -> None:
+        self._paths = paths
+        self._store = store
+        self._images = images
+        self._network = network
 
-    def prepare(self, record: Record) -> None:
+    def prepare(self, record: Record, runtime: OciRuntime) -> None:
         """Have the container's process made and waiting. Nothing to do if it waits already.
 
         The network is made ready while the OCI runtime is at work. Raises ReconcilerError.
@@ -41,7 +48,6 @@ class Preparing:
         if status.waits(self._paths, record):
             return
         record = self._with_address(record)
-        runtime = self._lifecycle.runtime
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
         if again:
             bundle.take_down(self._paths, runtime, record.id)
@@ -51,14 +57,14 @@ class Preparing:
             mounting.furnish(self._paths, record.mounts, None if again else root)
         bundle.write(self._paths, record, image, self.link_variables(record), self._network_files(record))
         files.make_folders(self._paths.exits)
-        held = ports.hold(record.ports)
+        record, held = self._hold_ports(record)
         try:
             launched = monitor.launch(
                 self._paths,
                 runtime,
                 record.id,
                 record.name,
-                self._lifecycle.settling.hook(record.id),
+                helpers.hook_command(self._paths, record.id),
                 held,
                 lambda: self._ready_network(record),
             )
@@ -77,8 +83,22 @@ class Preparing:
                 pid_start=launched.pid_start,
                 monitor=launched.monitor,
                 monitor_start=launched.monitor_start,
-                state=catalog.CREATED if not record.started else catalog.EXITED,
             )
+
+    def _hold_ports(self, record: Record) -> tuple[Record, list[int]]:
+        """Sockets that hold the published ports. A random one that somebody else has taken is given up for another."""
+        attempts = _PORT_ATTEMPTS if any(not port.host_port for port in record.config.ports) else 1
+        while True:
+            try:
+                return record, ports.hold(record.ports)
+            except ReconcilerError as error:
+                attempts -= 1
+                if error.code != "port-taken" or not attempts:
+                    raise
+            with self._store.write() as connection:
+                config = record.config
+                leases = ports.lease(connection, record.id, config.owner, config.ports, record.ports)
+            record = replace(record, ports=leases)
 
     def _with_address(self, record: Record) -> Record:
         """The record with an address of the network that is chosen now: another one when that has changed since."""

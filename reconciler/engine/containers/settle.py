@@ -6,30 +6,16 @@ second finds nothing to do. Nobody waits here: a restart that is due later is wr
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog
-from reconciler.engine.containers.runtime import write_script
-from reconciler.engine.kernel import cgroups, programs
 from reconciler.kits.backoff import RESTART_RESET, restart_delay
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.lifecycle import Lifecycle
-
-_HOOK = """#!/bin/sh
-# Run by a container's monitor after the container has ended; $1 is its id.
-# Starts Python only when there is something to do, and when nobody is at it already.
-[ -e "{run}/containers/$1/settle" ] || exit 0
-flock --shared --nonblock "{run}/locks/keeper" true || exit 0
-echo 0 2>/dev/null >/proc/self/oom_score_adj
-exec "{python}" -I -m reconciler.engine.containers.after settle "{root}" "{run}" "$1"
-"""
 
 
 class Settling:
@@ -39,16 +25,6 @@ class Settling:
         self._lifecycle = lifecycle
         self._registry = lifecycle.registry
         self._paths = lifecycle.paths
-
-    def hook(self, container_id: str) -> list[str]:
-        """The command that a monitor shall run at its container's end.
-
-        The script's path outlives a release; its content is that of the release that started a container last.
-        """
-        script = os.path.join(self._paths.run, "after-exit")
-        text = _HOOK.format(run=self._paths.run, root=self._paths.root, python=sys.executable)
-        write_script(script, text)
-        return [script, container_id]
 
     def settle(self, container_id: str, now: float | None = None) -> float:
         """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
@@ -100,20 +76,6 @@ class Settling:
                 return 0.0
             return self._restart_later(again, now + restart_delay(0.0, again.restarts))
         return 0.0
-
-    def wake_keeper(self) -> None:
-        """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
-        if self._registry.keeper_lives():
-            return
-        keeper = self.start_helper("keep")
-        with contextlib.suppress(OSError):
-            cgroups.enter(f"{self._paths.cgroup}/monitors", keeper.pid)
-
-    def start_helper(self, task: str) -> programs.Started:
-        """Start a process of ours that outlives this one, for a task of `after`."""
-        module = "reconciler.engine.containers.after"
-        arguments = [sys.executable, "-I", "-m", module, task, self._paths.root, self._paths.run]
-        return programs.spawn_detached(arguments)
 
 
 def restarts_by_policy(record: Record) -> bool:

@@ -86,6 +86,8 @@ def of(paths: Paths, record: Record) -> Status:
         return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults)
     if record.state == catalog.RUNNING:
         ended = ending.exit_code(paths, record.id) if record.boot == _boot() else None
+        if ended is None and monitor_lives(record):
+            return Status(catalog.RUNNING)  # it is just ending, and its monitor is about to say how
         code, when = ended or (None, 0.0)
         return Status(catalog.EXITED, code, when, oom=ending.was_out_of_memory(paths, record.id))
     return Status(record.state, record.exit_code, record.finished, oom=record.oom)

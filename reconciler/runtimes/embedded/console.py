@@ -130,7 +130,7 @@ class EmbeddedConsole:
         self.engine.lifecycle.stop(name, timeout)
 
     def kill(self, name: str, signal: str = "KILL") -> None:
-        from reconciler.engine.containers.lifecycle import signal_number  # noqa: PLC0415
+        from reconciler.engine.containers.stopping import signal_number  # noqa: PLC0415
 
         self.engine.lifecycle.kill(name, signal_number(signal))
 
