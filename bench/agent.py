@@ -22,7 +22,8 @@ from typing import Any
 NAMESPACES = ("--net", "--mount", "--pid", "--ipc", "--uts", "--cgroup")
 CGROUPS = "/sys/fs/cgroup"
 LONGEST = 300.0
-"""Seconds after which a container that should run, or be gone, is given up."""
+"""Seconds after which a command that does not end is given up, or a container that should run, or be gone."""
+_NOTHING = subprocess.DEVNULL
 
 
 # --- into the sandbox -------------------------------------------------------------------------------------------------

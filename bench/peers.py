@@ -94,7 +94,8 @@ class Loop(Peer):
     def _network(self, stack: Stack, container: Container) -> list[str]:
         raise NotImplementedError
 
-    def _remove(self, containers: Sequence[Container]) -> list[str]:
+    def _remove(self, containers: Sequence[Container]) -> Commands:
+        """Ask the containers to stop, then remove them."""
         raise NotImplementedError
 
     def up(self, stack: Stack) -> Commands:
@@ -105,13 +106,13 @@ class Loop(Peer):
 
     def change(self, stack: Stack) -> Commands:
         old = stack.followers
-        return [self._remove(old[::-1]), *(self._run(stack, container) for container in old)]
+        return [*self._remove(old[::-1]), *(self._run(stack, container) for container in old)]
 
     def ps(self, stack: Stack) -> Commands:  # noqa: ARG002 - all there are
         return [[*self.tool, "ps"]]
 
     def down(self, stack: Stack) -> Commands:
-        return [self._remove(stack.containers[::-1])]
+        return self._remove(stack.containers[::-1])
 
     def forget(self, stack: Stack) -> Commands:
         return [[*self.tool, "volume", "rm", name] for name in stack.volumes]
@@ -136,12 +137,17 @@ class DockerRun(Loop):
     def _network(self, stack: Stack, container: Container) -> list[str]:  # noqa: ARG002 - the default bridge
         return [word for target in container.links for word in ("--link", f"{target}:{target}")]
 
-    def _remove(self, containers: Sequence[Container]) -> list[str]:
-        return [*self.tool, "rm", "--force", *(c.key for c in containers)]
+    def _remove(self, containers: Sequence[Container]) -> Commands:
+        keys = [container.key for container in containers]
+        return [[*self.tool, "stop", *keys], [*self.tool, "rm", *keys]]  # rm --force would kill without asking
 
 
 class Compose(Peer):
-    """docker-compose (Debian's, 1.29), against a dockerd of its own."""
+    """docker-compose (Debian's, 1.29), against a dockerd of its own.
+
+    Its tasks for services hold its limit of parallel work while their tasks for containers wait for it: more than 64
+    services, its default, hang for ever.
+    """
 
     name = "compose"
     title = "docker-compose"
@@ -149,6 +155,7 @@ class Compose(Peer):
     def prepare(self, image: str) -> None:
         socket = start_dockerd(self.sandbox)
         self.sandbox.env |= {"DOCKER_HOST": f"unix://{socket}", "COMPOSE_HTTP_TIMEOUT": "600"}
+        self.sandbox.env["COMPOSE_PARALLEL_LIMIT"] = "1000"
         self.sandbox.run(["/usr/bin/docker", "load", "--input", image])
 
     def version(self) -> str:
@@ -214,8 +221,8 @@ class PodmanRun(Loop):
     def _network(self, stack: Stack, container: Container) -> list[str]:  # noqa: ARG002 - names need no options
         return ["--network", self._network_name] if stack.linked else []
 
-    def _remove(self, containers: Sequence[Container]) -> list[str]:
-        return [*self.tool, "rm", "--force", *(c.key for c in containers)]
+    def _remove(self, containers: Sequence[Container]) -> Commands:
+        return [[*self.tool, "rm", "--force", *(container.key for container in containers)]]  # it does ask first
 
 
 class Reconciler(Peer):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures reconciler beside docker-compose, `docker run` and `podman run`: one run, one machine, in turn.
 
-    make bench                     everything (about half an hour on two processors)
+    make bench                     everything (about a quarter of an hour on two processors)
     make bench QUICK=1             one small round, to see that it works; docs are left alone
     make bench ROUNDS=3            so many rounds of everything
     make bench ONLY=podman         beside one peer only (names: docker compose podman); docs are left alone
