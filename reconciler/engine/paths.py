@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.roots import DEFAULT_ROOT, DEFAULT_RUN, root_folder, run_folder
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Frozen):
     """The two roots, absolute and without links."""
 
     root: str

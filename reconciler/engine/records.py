@@ -1,24 +1,23 @@
-"""The engine's vocabulary: what a container, image and volume are made of. Frozen dataclasses and their JSON form.
+"""The engine's vocabulary: what a container, image and volume are made of. Frozen data and their JSON form.
 
 Nothing here knows of stacks, specs or plans: `owner` and `notes` are opaque to the engine and kept for its caller.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reconciler.kits.frozen import Frozen, as_document, field, fields
 
-@dataclass(frozen=True, slots=True)
-class LinkConfig:
+
+class LinkConfig(Frozen):
     """The container named `target` is known as `alias` inside (hosts file and variables)."""
 
     target: str
     alias: str
 
 
-@dataclass(frozen=True, slots=True)
-class MountConfig:
+class MountConfig(Frozen):
     """`kind` is "bind" (source: absolute host path), "volume" (source: volume name) or "anonymous" (source: the
 
     name of an existing anonymous volume to use again, or "" for a new one). `target` is an absolute path inside.
@@ -31,16 +30,14 @@ class MountConfig:
     nocopy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VolumesFromConfig:
+class VolumesFromConfig(Frozen):
     """All mounts of the container named `source`."""
 
     source: str
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PortConfig:
+class PortConfig(Frozen):
     """A port to publish; `host_ip` "" = all addresses, `host_port` 0 = random, `host_port_end` = first free up to it."""
 
     container_port: int
@@ -50,8 +47,7 @@ class PortConfig:
     host_port_end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PortLease:
+class PortLease(Frozen):
     """A port as given out: a real host port."""
 
     container_port: int
@@ -60,8 +56,7 @@ class PortLease:
     host_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class HealthConfig:
+class HealthConfig(Frozen):
     """A health check in seconds; None = default or the image's. `test` as in the image configuration."""
 
     test: tuple[str, ...] = ()
@@ -72,8 +67,7 @@ class HealthConfig:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerConfig:
+class ContainerConfig(Frozen):
     """All that `create` is told, and all that a later start needs beside the image.
 
     None = as the image has it. `owner` groups a container with its successors ("stack/key"): anonymous volumes and
@@ -106,12 +100,13 @@ class ContainerConfig:
 
     def document(self) -> dict[str, Any]:
         """The JSON form, as stored."""
-        return asdict(self)
+        document: dict[str, Any] = as_document(self)
+        return document
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> ContainerConfig:
         """The inverse of `document`; keys that this release does not know are dropped."""
-        known = {k: v for k, v in document.items() if k in cls.__dataclass_fields__}
+        known = {k: v for k, v in document.items() if k in fields(cls)}
         for name, kind in _PARTS.items():
             known[name] = tuple(kind(**part) for part in known.get(name, ()))
         for name in ("command", "entrypoint", "exposed"):
@@ -130,8 +125,7 @@ _PARTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Frozen):
     """What an image's configuration says (OCI image-spec config.md); `layers` are layer folders' short names, lowest first.
 
     `id` is the configuration's digest, `sha256:...`.

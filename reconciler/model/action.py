@@ -1,4 +1,4 @@
-"""What a runtime can be asked to do: one frozen dataclass a kind, each exactly one runtime call.
+"""What a runtime can be asked to do: one frozen class a kind, each exactly one runtime call.
 
 Actions name containers by stack and key, never by a runtime's id, so a saved plan stays readable and valid.
 The planner makes them, the executor passes them on, runtimes carry them out.
@@ -6,16 +6,16 @@ The planner makes them, the executor passes them on, runtimes carry them out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
     from reconciler.model.desired import Container, Volume
     from reconciler.model.observed import PortBinding
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Frozen):
     """What a successor takes over from the container it replaces."""
 
     address: str = ""
@@ -23,8 +23,7 @@ class Kept:
     anonymous: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PullImage:
+class PullImage(Frozen):
     """Fetch an image from its registry under `reference`."""
 
     reference: str
@@ -36,8 +35,7 @@ class PullImage:
         return f"image {self.reference}"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateVolume:
+class CreateVolume(Frozen):
     """Make an empty named volume that belongs to `stack`; one that exists under this name is left as it is."""
 
     stack: str
@@ -50,8 +48,7 @@ class CreateVolume:
         return f"volume {self.volume.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveVolume:
+class RemoveVolume(Frozen):
     """Delete a volume and its data. Only ever planned when the user named volumes."""
 
     stack: str
@@ -64,8 +61,7 @@ class RemoveVolume:
         return f"volume {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class CreateContainer:
+class CreateContainer(Frozen):
     """Make a container from an image, with its volumes, address and ports.
 
     `origin` is the spec it comes from, kept with the container; `volumes` are the stack's volumes that it mounts,
@@ -85,8 +81,7 @@ class CreateContainer:
         return f"container {self.container.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareContainer:
+class PrepareContainer(Frozen):
     """Do all of a start but the last word: the container's process is there and waits. For runtimes that can.
 
     So containers that use each other are prepared side by side, and only the words follow their order. A container
@@ -103,8 +98,7 @@ class PrepareContainer:
         return f"container {self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class StartContainer:
+class StartContainer(Frozen):
     """Let the container's process run; a paused one is not touched."""
 
     stack: str
@@ -117,8 +111,7 @@ class StartContainer:
         return f"container {self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class StopContainer:
+class StopContainer(Frozen):
     """Send the stop signal, wait for the grace period, then kill. One that does not run is left as it is."""
 
     stack: str
@@ -131,8 +124,7 @@ class StopContainer:
         return f"container {self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateContainer:
+class UpdateContainer(Frozen):
     """Give an existing container new settings that take effect at once or at its next start, keeping its layer."""
 
     stack: str
@@ -146,8 +138,7 @@ class UpdateContainer:
         return f"container {self.container.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveContainer:
+class RemoveContainer(Frozen):
     """Remove a container that does not run (a half-made one too); its volumes stay, anonymous ones as well.
 
     One that is not there is no error: `undo` runs it after a create that may not have begun.
@@ -163,8 +154,7 @@ class RemoveContainer:
         return f"container {self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class RepairNetwork:
+class RepairNetwork(Frozen):
     """Make again what is missing of what containers share: bridge, firewall table. Running containers run on."""
 
     verb = "repair"

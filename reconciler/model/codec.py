@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reconciler.kits.frozen import fields
 from reconciler.kits.source import Position
 from reconciler.model import desired
 
@@ -69,9 +70,9 @@ def decode_container(document: dict[str, Any]) -> desired.Container:
 
 
 def _flat(value: Any) -> dict[str, Any]:
-    """A dataclass's fields by name; those inside as well."""
+    """A frozen class's fields by name; those inside as well."""
     out = {}
-    for name in value.__slots__:
+    for name in fields(value):
         item = getattr(value, name)
         if name in _LISTS:
             item = [_flat(each) for each in item]
@@ -84,18 +85,18 @@ def _flat(value: Any) -> dict[str, Any]:
 
 
 def _container(document: dict[str, Any]) -> desired.Container:
-    fields = dict(document)
+    known = dict(document)
     for name, kind in _LISTS.items():
-        fields[name] = tuple([kind(**each) for each in fields[name]])
+        known[name] = tuple([kind(**each) for each in known[name]])
     for name, kind in _OBJECTS.items():
-        if fields[name] is not None:
-            fields[name] = kind(**_with_tuples(fields[name]))
-    return desired.Container(**_with_tuples(fields))
+        if known[name] is not None:
+            known[name] = kind(**_with_tuples(known[name]))
+    return desired.Container(**_with_tuples(known))
 
 
-def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    lists = {name: tuple(fields[name]) for name in _TUPLES if isinstance(fields.get(name), list)}
-    return fields | lists
+def _with_tuples(known: dict[str, Any]) -> dict[str, Any]:
+    lists = {name: tuple(known[name]) for name in _TUPLES if isinstance(known.get(name), list)}
+    return known | lists
 
 
 def _encode_positions(positions: dict[desired.Path, Position]) -> dict[str, Any]:

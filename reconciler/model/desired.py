@@ -7,9 +7,9 @@ runtimes get it inside actions. `settings()` is the canonical form that plans co
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
 from typing import Any
 
+from reconciler.kits.frozen import Frozen, field, fields
 from reconciler.kits.source import Position  # noqa: TC001 - decoded at run time
 
 SETTINGS_VERSION = 1
@@ -19,8 +19,7 @@ Path = tuple[str | int, ...]
 """A place inside a stack, e.g. ("containers", "wordpress", "environment", "A") or (..., "ports", 0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Frozen):
     """`container` (a key of the same stack) is used under the name `alias`."""
 
     container: str
@@ -30,8 +29,7 @@ class Link:
         return f"{self.container}:{self.alias}"
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Frozen):
     """`container` (a key of the same stack) must reach `condition` before this one starts.
 
     Conditions are Compose's: service_started, service_healthy, service_completed_successfully.
@@ -44,8 +42,7 @@ class Dependency:
         return self.container if self.condition == "service_started" else f"{self.container}:{self.condition}"
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Frozen):
     """Something mounted at `target`, an absolute path inside the container.
 
     `kind` is "volume" (`source` is a key of the stack's volumes), "bind" (`source` is an absolute host path) or
@@ -64,8 +61,7 @@ class Mount:
         return ":".join(parts + ([",".join(options)] if options else []))
 
 
-@dataclass(frozen=True, slots=True)
-class VolumesFrom:
+class VolumesFrom(Frozen):
     """All mounts of `container` (a key of the same stack); `read_only` makes them all read-only."""
 
     container: str
@@ -75,8 +71,7 @@ class VolumesFrom:
         return self.container + (":ro" if self.read_only else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Frozen):
     """One container port that is published.
 
     `host_ip` "" means every address of the host. `host_port` 0 means a random free one; with `host_port_end`
@@ -98,8 +93,7 @@ class Port:
         return f"{left}{self.container_port}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Frozen):
     """Docker's restart policy: no, always, on-failure (with at most `max_retries`, 0 = no limit), unless-stopped."""
 
     policy: str = "no"
@@ -109,8 +103,7 @@ class Restart:
         return f"{self.policy}:{self.max_retries}" if self.max_retries else self.policy
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(Frozen):
     """A probe as Compose has it; times in seconds, None = the image's or the default value.
 
     `test` is ("CMD", ...), ("CMD-SHELL", text), ("NONE",) to switch the image's off, or () to keep the image's.
@@ -124,16 +117,14 @@ class Healthcheck:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(Frozen):
     """How much log is kept: `max_size` bytes a file (0 = no limit), at most `max_file` files."""
 
     max_size: int = 0
     max_file: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Frozen):
     """A named volume. `name` is the runtime's name (STACK_KEY unless the spec says otherwise).
 
     An `external` one is neither created nor labelled by us: it must be there.
@@ -145,8 +136,7 @@ class Volume:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Frozen):
     """One container of a stack. `name` is the runtime's name; None or empty means "as the image has it".
 
     `command` and `entrypoint` are None when not set, () when explicitly emptied. `stop_grace_period` is seconds.
@@ -182,11 +172,11 @@ class Container:
         change nothing for a spec that does not use them.
         """
         out: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name == "key" or (f.name != "image" and value in (_DEFAULTS.get(f.name), None)):
+        for name in fields(self):
+            value = getattr(self, name)
+            if name == "key" or (name != "image" and value in (_DEFAULTS.get(name), None)):
                 continue
-            out[f.name] = _SPELLINGS.get(f.name, _plain)(value)
+            out[name] = _SPELLINGS.get(name, _plain)(value)
         return out
 
 
@@ -219,7 +209,7 @@ def _each(value: Any) -> list[str]:
 
 
 def _without_unset(value: Any) -> dict[str, Any]:
-    pairs = ((f.name, _plain(getattr(value, f.name))) for f in fields(value))
+    pairs = ((name, _plain(getattr(value, name))) for name in fields(value))
     return {name: item for name, item in pairs if item not in (None, [])}
 
 
@@ -238,8 +228,7 @@ _SPELLINGS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(Frozen):
     """One named set of containers and volumes from a spec: the desired state.
 
     `source` names the spec as the user gave it ("specs/wordpress.yaml"); `origin` is the same made absolute, which

@@ -6,8 +6,9 @@ planner decides what it means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from reconciler.kits.frozen import Frozen, field
 
 CREATED = "created"
 RUNNING = "running"
@@ -18,8 +19,7 @@ DEAD = "dead"
 """States of a container, in Docker's words. `dead` is half-made or half-removed: only removal helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortBinding:
+class PortBinding(Frozen):
     """A published port as it really is, or for a stopped container as it was and will be again."""
 
     container_port: int
@@ -28,8 +28,7 @@ class PortBinding:
     host_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedContainer:
+class ObservedContainer(Frozen):
     """A container as the runtime has it.
 
     `stack` and `key` are "" for one that was made by hand. `settings` is the canonical form it was last applied
@@ -61,8 +60,7 @@ class ObservedContainer:
     finished_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedVolume:
+class ObservedVolume(Frozen):
     """A volume as the runtime has it; `users` are the names of the containers that mount it, running or not."""
 
     name: str
@@ -73,8 +71,7 @@ class ObservedVolume:
     created_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedImage:
+class ObservedImage(Frozen):
     """A local image under one name. `exposed` are its ports ("80/tcp"), `volumes` its declared mount targets."""
 
     reference: str
@@ -83,8 +80,7 @@ class ObservedImage:
     volumes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BusyPort:
+class BusyPort(Frozen):
     """A host port that is taken: `holder` says by whom, for a person ("nginx, pid 812", "container web")."""
 
     host_ip: str
@@ -94,8 +90,7 @@ class BusyPort:
     container: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Frozen):
     """What `observe` shall look at.
 
     A stack's containers and volumes, everything that has one of `names` or `volumes` as its name, `images` by
@@ -109,8 +104,7 @@ class Scope:
     host_ports: tuple[tuple[str, int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Frozen):
     """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing.
 
     `network_faults` are the runtime's words for what is broken of what all running containers share ("the firewall

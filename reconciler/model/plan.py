@@ -5,8 +5,9 @@ Data only. The planner makes plans, the executor carries them out, the command l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from reconciler.kits.source import Position
@@ -27,8 +28,7 @@ OPENS, BEHIND = "opens", "behind"
 """A step's part in the gate of a first start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Frozen):
     """Why a step is there. With `field`: that setting went from `old` to `new` (already spelled and masked).
 
     `old` or `new` is None when the field was not set. `position` is where the new value stands, if in a spec.
@@ -41,8 +41,7 @@ class Reason:
     position: Position | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Frozen):
     """One action of a plan. `after` holds the numbers of the steps that must have succeeded before.
 
     `change` is the class above; `subject_key` groups the steps of one container, volume or image (a replacement is
@@ -67,8 +66,7 @@ class Step:
     gate: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     """Steps in an order that respects `after`; equal inputs give equal plans, byte for byte.
 
     `notes` are things the user should know that are no steps ("web is paused and stays so").

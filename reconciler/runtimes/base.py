@@ -6,8 +6,9 @@ errors to `kits.errors`. The planner never sees a runtime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from reconciler.model.observed import Observed, Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Frozen):
     """What a runtime can do; what it can't is refused in the plan, never ignored.
 
     `prepare`: it can have a container's process made and waiting before its start (`PrepareContainer`).
@@ -43,8 +43,7 @@ def _silent(_text: str) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Frozen):
     """What goes with one `perform`: `action_id` for logs, `deadline` (monotonic seconds, None = no limit),
 
     `cancelled()` polled by long waits, and `progress(text)` for a line a person may see.
@@ -56,16 +55,14 @@ class Context:
     progress: Callable[[str], None] = _silent
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Frozen):
     """What an action did: `changed` is False when there was nothing to do; `details` are for a person and for JSON."""
 
     changed: bool = True
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Frozen):
     """A hint that something may have changed; whoever gets it looks again. `container` is a name, "" = anything."""
 
     kind: str

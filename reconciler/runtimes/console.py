@@ -5,8 +5,9 @@ Apart from the executor's port (`runtimes.base`), because an apply needs none of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,8 +19,7 @@ def silent(_text: str) -> None:
     """Progress that nobody wants to see."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSummary:
+class ContainerSummary(Frozen):
     """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published."""
 
     id: str
@@ -41,8 +41,7 @@ class ContainerSummary:
     pid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSummary:
+class ImageSummary(Frozen):
     """An image under one name; `reference` is "" for one without. `size` in bytes, `created_at` in seconds."""
 
     reference: str
@@ -51,8 +50,7 @@ class ImageSummary:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeSummary:
+class VolumeSummary(Frozen):
     """A volume as `volume ls` shows it; `path` is where its data lies on the host, "" where that means nothing."""
 
     name: str
@@ -63,8 +61,7 @@ class VolumeSummary:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Frozen):
     """`tail` None = all. `since` and `until` are seconds since the epoch, None = no bound."""
 
     follow: bool = False
@@ -73,8 +70,7 @@ class LogOptions:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(Frozen):
     """A line (or its part, when `partial`) that a container wrote; `stream` is stdout or stderr.
 
     `data` is what was written, without the newline. `time` is RFC 3339 with nanoseconds, in UTC.
@@ -86,8 +82,7 @@ class LogRecord:
     partial: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ExecOptions:
+class ExecOptions(Frozen):
     """What to run in a container and how: user as in `docker exec -u`, "" for the container's."""
 
     command: tuple[str, ...]

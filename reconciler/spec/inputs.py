@@ -7,11 +7,11 @@ salted by the caller, because a bare hash of a weak password is the password. `s
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen, fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from reconciler.sources.tree import Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Frozen):
     """Everything that a resolved spec depends on.
 
     `files` maps a path in the tree to its bytes' digest, None when it was looked for and not there; `variables` maps
@@ -36,12 +35,12 @@ class Inputs:
 
     def encode(self) -> dict[str, Any]:
         """JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in fields(self)}
 
     @classmethod
     def decode(cls, document: dict[str, Any]) -> Inputs:
         """The inverse of `encode`; KeyError for a document that is none."""
-        return cls(**{name: document[name] for name in cls.__slots__})
+        return cls(**{name: document[name] for name in fields(cls)})
 
 
 def inputs_of(tree: Tree, variables: Mapping[str, str | None], salt: bytes) -> Inputs:

@@ -6,10 +6,10 @@ imports only inputs.py, which costs nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import quote
 from reconciler.model.desired import Container, Stack, Volume
 from reconciler.sources.files import FileTree
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 DOTENV = ".env"
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Frozen):
     """A stack, and everything that went into it (see `inputs.unchanged`)."""
 
     stack: Stack

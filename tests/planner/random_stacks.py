@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import strategies as st
 
 from reconciler.executor import virtual
+from reconciler.kits.frozen import replace
 from reconciler.model.desired import (
     Container,
     Dependency,

@@ -1,7 +1,5 @@
 """What holds for every stack, every world and every way between them: the planner, with executor and simulated machine."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_stacks import (
@@ -17,6 +15,7 @@ from random_stacks import (
 )
 
 from reconciler.executor import virtual
+from reconciler.kits.frozen import replace
 from reconciler.model.action import (
     PullImage,
     RemoveContainer,

@@ -1,11 +1,11 @@
 """The simulated machine is as strict as a real one, remembers what a real one remembers, and breaks where it is told to."""
 
 import threading
-from dataclasses import replace
 
 import pytest
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 from reconciler.model.action import (
     CreateContainer,
     CreateVolume,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import as_document
 from reconciler.spec.resolve import Resolved, load_stack
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def outcome(folder: str) -> tuple[str, str]:
     document = {
         "name": stack.name,
         "containers": {key: {"name": each.name} | each.settings() for key, each in stack.containers.items()},
-        "volumes": {key: asdict(each) for key, each in stack.volumes.items()},
+        "volumes": {key: as_document(each) for key, each in stack.volumes.items()},
         "positions": positions,
     }
     text = json.dumps(document, indent=1, ensure_ascii=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
 from typing import get_type_hints
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from specbench import HEAD, resolve
 
+from reconciler.kits.frozen import Frozen, fields
 from reconciler.kits.source import Position
 from reconciler.model import codec, desired
 
@@ -21,8 +21,20 @@ PATHS = st.lists(st.one_of(TEXT, st.integers(0, 99)), max_size=4).map(tuple)
 POSITIONS = st.builds(Position, TEXT, st.integers(1), st.integers(1))
 
 
+def any_of(kind):
+    """Every field drawn by its type, frozen classes inside as well."""
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: st.from_type(hints[name]) for name in fields(kind)})
+
+
+for one in (desired.Link, desired.Dependency, desired.Mount, desired.VolumesFrom, desired.Port, desired.Restart):
+    st.register_type_strategy(one, any_of(one))
+for one in (desired.Healthcheck, desired.Logging):
+    st.register_type_strategy(one, any_of(one))
+
+
 def keyed(kind):
-    return st.lists(st.from_type(kind), max_size=3).map(lambda items: {each.key: each for each in items})
+    return st.lists(any_of(kind), max_size=3).map(lambda items: {each.key: each for each in items})
 
 
 STACKS = st.builds(
@@ -45,7 +57,9 @@ def test_every_field_that_is_no_json_value_is_known_to_the_codec():
     """A dataclass or tuple added to Container must be named in the codec, or it would come back as a list."""
     hints = get_type_hints(desired.Container)
     structured = {
-        f.name for f in fields(desired.Container) if "tuple" in str(hints[f.name]) or is_dataclass(hints[f.name])
+        name
+        for name in fields(desired.Container)
+        if "tuple" in str(hints[name]) or (isinstance(hints[name], type) and issubclass(hints[name], Frozen))
     }
     known = {*codec._LISTS, *codec._OBJECTS, *codec._TUPLES}
     assert structured <= known

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import effective, monitor, mounting, oci, users
@@ -16,6 +15,7 @@ from reconciler.engine.containers.seccomp import filter_for
 from reconciler.engine.kernel import cgroups, files, mounts
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,7 @@ SETTLE_MARK = "settle"
 _NETWORK_FILES = ("hosts", "hostname", "resolv.conf")
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFiles:
+class NetworkFiles(Frozen):
     """Contents of /etc/hosts, /etc/hostname and /etc/resolv.conf."""
 
     hosts: bytes

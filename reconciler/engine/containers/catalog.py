@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.records import ContainerConfig, PortLease
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +21,7 @@ EXITED = "exited"
 RESTARTING = "restarting"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedMount:
+class ResolvedMount(Frozen):
     """A mount after volumes-from and the image's volumes: `source` is a volume's name or a host path."""
 
     kind: str
@@ -32,8 +31,7 @@ class ResolvedMount:
     nocopy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Frozen):
     """A row of `containers` with its port leases; see the schema in `engine.store` for the columns."""
 
     id: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, effective, status
@@ -55,7 +54,7 @@ def execute(
             hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
         )
     process = _process(lifecycle, record, command, terminal, user, working_dir, environment)
-    path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{secrets.token_hex(8)}.json")
+    path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{os.urandom(8).hex()}.json")
     files.write_file(path, json.dumps(process.document()).encode())
     try:
         call = lifecycle.runtime.arguments("exec", *(["--detach"] if detach else []), "--process", path, record.id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import threading
 import time
@@ -77,7 +76,7 @@ class Lifecycle:
         by `prepare`, or by the first start.
         """
         image = self.images.resolve(config.image)
-        container_id = secrets.token_hex(32)
+        container_id = os.urandom(32).hex()
         self.network.choose()
         with self.store.write() as connection:
             self._write_down(connection, container_id, config, image, address, kept_ports)

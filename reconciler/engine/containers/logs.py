@@ -10,11 +10,11 @@ import collections
 import itertools
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import monitor
 from reconciler.engine.kernel import files, locks, notify
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Frozen):
     """`stream` is stdout or stderr; `time` as written (RFC 3339, local offset); `partial`: the line goes on."""
 
     time: str

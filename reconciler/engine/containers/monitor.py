@@ -11,13 +11,13 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import ending
 from reconciler.engine.containers.runtime import message_of, need_program
 from reconciler.engine.kernel import cgroups, files, processes, programs
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 _REPORT = "report"
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(Frozen):
     """The container's first process, waiting to be let go, and its monitor; with their start times."""
 
     pid: int

@@ -5,8 +5,9 @@ A pure function of what it is given; it reads and changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,7 @@ _DEVICES: tuple[dict[str, Any], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BindMount:
+class BindMount(Frozen):
     """`source` on the host appears at `target` inside."""
 
     source: str
@@ -90,8 +90,7 @@ class BindMount:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Frozen):
     """What runs inside: environment as NAME=VALUE, `working_dir` absolute."""
 
     arguments: tuple[str, ...]

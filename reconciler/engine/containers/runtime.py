@@ -11,11 +11,11 @@ import errno
 import json
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import cgroups, files, programs
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,7 @@ def need_program(name: str, package: str) -> str:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class OciRuntime:
+class OciRuntime(Frozen):
     """`program` is what to execute (the wrapper or the runtime itself), `kind` is crun or runc, `root` its state."""
 
     kind: str

@@ -11,10 +11,10 @@ import base64
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.kernel import files, seccomp
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,8 +25,7 @@ _GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _UNCONDITIONAL_KEYS = ("names", "action", "args", "errnoRet")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Frozen):
     """`oci` goes into `linux.seccomp`; `bpf` is base64 of the compiled program, "" where it can't be compiled here."""
 
     oci: dict[str, Any]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, ending
 from reconciler.engine.kernel import cgroups, processes
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
@@ -24,8 +24,7 @@ PAUSED = "paused"
 MONITOR_GONE = "its monitor is gone: no log, no exit code, no published ports"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Frozen):
     """`state` is created, running, paused, restarting, exited or dead (half-made or half-removed).
 
     `exit_code` is None while it never ended, and when it ended unseen. `finished` is when, 0.0 = never.

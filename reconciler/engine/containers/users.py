@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 _MAX_ID = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Frozen):
     """Numbers for the kernel, and the home folder for $HOME."""
 
     uid: int

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images import configuration, sources, streams, tars
@@ -20,6 +19,7 @@ from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_dig
 from reconciler.engine.images.layers import LayerSource
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import plural, printable, quote
 from reconciler.kits.units import human_size
 
@@ -53,8 +53,7 @@ _ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Frozen):
     """An image in an archive, before its layers are read: the configuration's bytes and what brings the layers."""
 
     what: str

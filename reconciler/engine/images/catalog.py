@@ -10,13 +10,13 @@ import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.images.configuration import decode
 from reconciler.engine.kernel import files
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen, as_document
 from reconciler.kits.text import nearest, printable
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def _silent(_text: str) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class ListedImage:
+class ListedImage(Frozen):
     """An image under one of its names; `reference` is canonical, "" for an image without a name.
 
     `created_at` is when it came here, seconds since the epoch; `origin` says from where.
@@ -50,8 +49,7 @@ class ListedImage:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Frozen):
     """An image whose layers are unpacked: its configuration byte for byte, and its names (canonical)."""
 
     image: ImageConfig
@@ -143,7 +141,7 @@ class Images:
                 )
                 connection.execute(
                     "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
-                    (arrival.image.id, json.dumps(asdict(arrival.image)), origin, now),
+                    (arrival.image.id, json.dumps(as_document(arrival.image)), origin, now),
                 )
                 connection.executemany(
                     "INSERT OR REPLACE INTO tags VALUES (?, ?)", [(tag, arrival.image.id) for tag in arrival.tags]

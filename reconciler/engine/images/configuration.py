@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.engine.records import HealthConfig, ImageConfig
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen, fields
 from reconciler.kits.text import quote
 
 MOST_BYTES = 4 << 20
@@ -22,8 +22,7 @@ _NANOSECONDS = 1e9
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Frozen):
     """What the JSON says: the platform it is for, its layers' digests (uncompressed), and all that a container needs."""
 
     platform: tuple[str, str]
@@ -99,8 +98,8 @@ def parse(data: bytes, what: str) -> Configuration:
 
 
 def decode(text: str) -> ImageConfig:
-    """The inverse of `json.dumps(asdict(image))`, as the store keeps it; unknown keys of a newer release are dropped."""
-    known = {key: value for key, value in json.loads(text).items() if key in ImageConfig.__dataclass_fields__}
+    """The inverse of `json.dumps(as_document(image))`, as the store keeps it; unknown keys of a newer release are dropped."""
+    known = {key: value for key, value in json.loads(text).items() if key in fields(ImageConfig)}
     for key in ("layers", "entrypoint", "command", "environment", "exposed", "volumes"):
         known[key] = tuple(known.get(key) or ())
     if health := known.get("health"):

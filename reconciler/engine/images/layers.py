@@ -15,13 +15,13 @@ import os
 import sqlite3
 import stat
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.images import streams, unpack
 from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.kernel import copying, files, locks, rooted
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ _WORKERS = 2
 _SHORTEST, _LONGEST = 4, 6
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSource:
+class LayerSource(Frozen):
     """A layer as it lies in an archive. `digest` is what the archive calls these bytes, "" if it does not say."""
 
     span: Span
@@ -44,8 +43,7 @@ class LayerSource:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Frozen):
     """A layer in its place: the store's key, the folder's name, bytes of its files."""
 
     key: str
@@ -53,8 +51,7 @@ class Layer:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Staged:
+class _Staged(Frozen):
     folder: str
     unpacked: unpack.Unpacked
 

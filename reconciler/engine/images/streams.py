@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.kernel import files
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ _MAGIC = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Frozen):
     """What one archive may ask of this machine; more than any real image needs, less than fills it unnoticed."""
 
     entries: int = 2_000_000
@@ -48,8 +47,7 @@ class Limits:
     """Folders above a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Frozen):
     """`size` bytes from `offset` of an open file; whoever opened the file closes it."""
 
     fd: int
@@ -92,8 +90,7 @@ def compression(span: Span) -> str:
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Expanded:
+class Expanded(Frozen):
     """The plain form: `span` in the temporary file, and both digests."""
 
     span: Span

@@ -11,12 +11,12 @@ import errno
 import os
 import stat
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images import tars
 from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.kernel import copying, files, rooted
+from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import quote
 from reconciler.kits.units import human_size
 
@@ -41,8 +41,7 @@ _CONTENT_FAULTS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Frozen):
     """What came out: bytes of all files, and the folders that the tar does not name but needed.
 
     Such a folder hides the one of a lower layer, so it must look like it: see `layers`.

@@ -18,10 +18,10 @@ import socket
 import struct
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.engine.kernel.effects import effect
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +45,7 @@ _SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
 _BUFFER = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Classes:
+class Classes(Frozen):
     """pyroute2's message classes that are used here."""
 
     link: Any
@@ -106,8 +105,7 @@ def _import_classes() -> Classes:
 # --- requests: pure -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Frozen):
     """An encoded message, and what it is about for an error's text."""
 
     data: bytes
@@ -306,8 +304,7 @@ def dump(connection: Connection, request: bytes) -> list[tuple[int, bytes]]:
             return found
 
 
-@dataclass(frozen=True, slots=True)
-class LinkState:
+class LinkState(Frozen):
     """A link of the calling thread's namespace; `master` is the index of the bridge it is a port of, or 0."""
 
     name: str

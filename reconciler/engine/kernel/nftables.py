@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.engine.kernel import netlink, programs
+from reconciler.engine.kernel import netlink
 from reconciler.engine.kernel.effects import effect
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,6 +46,8 @@ class NftError(ReconcilerError):
 def run(commands: str) -> None:
     """One atomic batch in one process; raises `NftError`, or says which package is missing."""
     try:
+        from reconciler.engine.kernel import programs  # noqa: PLC0415 - only to load a table
+
         done = programs.run(["nft", "-f", "-"], data=commands.encode())
     except FileNotFoundError:
         raise ReconcilerError(
@@ -88,8 +90,7 @@ def table_comment(name: str) -> str | None:
     return data[2 : 2 + data[1]].rstrip(b"\0").decode("utf-8", "replace") if len(data) > 2 else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Frozen):
     """A chain of an `ip` table; `policy` is "accept" or "drop" for a base chain, "" for others."""
 
     table: str

@@ -7,10 +7,10 @@ Apart from `kernel.processes`, because `subprocess` takes its time to load and a
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel.effects import effect
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,7 @@ Started = subprocess.Popen[bytes]
 """A process that was started; `wait()` for its exit code, negative for a signal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Frozen):
     """How a process ended; output as text with undecodable bytes replaced."""
 
     code: int

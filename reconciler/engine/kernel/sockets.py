@@ -10,9 +10,9 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
 
 from reconciler.engine.kernel.effects import effect
+from reconciler.kits.frozen import Frozen
 
 _TYPES = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -66,8 +66,7 @@ def local_addresses() -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class LocalSocket:
+class LocalSocket(Frozen):
     """A socket with a local port. `inode` 0 belongs to nobody any more (TIME_WAIT)."""
 
     address: str

@@ -7,10 +7,10 @@ Networks are text here, `172.17.0.0/16`, and addresses numbers: importing ipaddr
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,8 +26,7 @@ def dotted(value: int) -> str:
     return socket.inet_ntoa(value.to_bytes(4, "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Subnet:
+class Subnet(Frozen):
     """An IPv4 network as the bridge has it: the gateway is its first address, containers get `first` to `last`."""
 
     base: int

@@ -17,7 +17,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.engine.kernel import nftables, programs, sockets
+from reconciler.engine.kernel import nftables, sockets
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ class Firewall:
     def _rule(self, program: str, verb: str, chain: str, direction: str) -> bool:
         comment = ["-m", "comment", "--comment", self._table]
         words = [program, "-w", verb, chain, direction, self._bridge, *comment, "-j", "ACCEPT"]
+        from reconciler.engine.kernel import programs  # noqa: PLC0415 - not for a look
+
         done = programs.run(words)
         if done.code and verb == "-I":
             raise ReconcilerError(
@@ -252,6 +254,8 @@ def _legacy_rules() -> list[str]:
     """iptables-legacy's filter table; nothing is started where that is not in use."""
     if not _legacy() or not (program := _program("legacy")):
         return []
+    from reconciler.engine.kernel import programs  # noqa: PLC0415
+
     return programs.run([program, "-w", "-S"]).out.splitlines()
 
 

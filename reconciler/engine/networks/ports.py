@@ -290,7 +290,7 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
         return []
     found: list[Busy] = []
     open_questions: list[tuple[PortConfig, sockets.LocalSocket]] = []
-    tables = {name: sockets.local_sockets(name) for name in {r.protocol for r in fixed} & {"tcp", "udp"}}
+    tables: dict[str, list[sockets.LocalSocket]] = {}
     for request in fixed:
         other = _taken(connection, request).get(request.host_port)
         if other:
@@ -298,8 +298,10 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
                 name = _name(connection, other)
                 found.append(_busy(request, f"container {name}", name))
             continue
+        if request.protocol not in tables:  # the kernel takes milliseconds to list them
+            tables[request.protocol] = sockets.local_sockets(request.protocol)
         for address in _hosts(request.host_ip):
-            blocker = sockets.first_in_the_way(tables.get(request.protocol, []), address, request.host_port)
+            blocker = sockets.first_in_the_way(tables[request.protocol], address, request.host_port)
             if blocker and not blocker.lingers:
                 open_questions.append((request, blocker))
                 break

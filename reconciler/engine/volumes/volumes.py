@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import files, locks
 from reconciler.engine.kernel.copying import copy_tree
 from reconciler.engine.kernel.rooted import Rooted, open_root
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,8 +27,7 @@ _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 _REST = _FIRST | frozenset("_.-")
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Frozen):
     """A row of `volumes`; see the schema in `engine.store`."""
 
     name: str
@@ -53,7 +51,7 @@ def check_name(name: str) -> None:
 
 def random_name() -> str:
     """A name for an anonymous volume: 64 hex digits."""
-    return secrets.token_hex(32)
+    return os.urandom(32).hex()
 
 
 def every(connection: sqlite3.Connection) -> list[Volume]:

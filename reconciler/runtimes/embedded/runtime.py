@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, status
@@ -11,6 +10,7 @@ from reconciler.engine.facade import Engine
 from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate

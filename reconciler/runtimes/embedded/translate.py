@@ -6,7 +6,6 @@ key, the spec's origin and the canonical settings that later plans compare.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.records import (
@@ -18,6 +17,7 @@ from reconciler.engine.records import (
     PortLease,
     VolumesFromConfig,
 )
+from reconciler.kits.frozen import replace
 from reconciler.model.observed import ObservedContainer, PortBinding
 
 if TYPE_CHECKING:
