@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LINGER = 15.0
 """Seconds that the keeper stays after its last work: a crash loop's next end finds it there."""
 
-ROTATION_PERIOD = 0.5
+ROTATION_PERIOD = 0.2
 """Seconds between looks at the sizes of logs that have a limit."""
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.engine.containers.catalog import Record
-    from reconciler.engine.containers.runtime import OciRuntime
     from reconciler.engine.containers.users import User
     from reconciler.engine.kernel.rooted import Rooted
     from reconciler.engine.paths import Paths
@@ -158,7 +157,7 @@ def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], r
         )
 
 
-def take_down(paths: Paths, runtime: OciRuntime, container_id: str) -> None:
+def take_down(paths: Paths, container_id: str) -> None:
     """Remove all that a start leaves behind: processes, cgroup, runtime state, mount, bundle, exit file.
 
     Whatever of it is there, in whatever state a crash left it; the exit file goes last. Data and log stay.
@@ -172,7 +171,7 @@ def take_down(paths: Paths, runtime: OciRuntime, container_id: str) -> None:
     monitor.wait_for_report(bundle)
     cgroups.kill(group)
     monitor.wait_for_end(paths, container_id)
-    runtime.forget(container_id)
+    files.remove_tree(os.path.join(paths.runtime, container_id))  # the OCI runtime's state, half-made too
     cgroups.remove(group)
     for point in mounts.mounts_below(bundle):
         mounts.unmount(point)

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.runtime import write_script
-from reconciler.engine.kernel import cgroups, locks, programs
+from reconciler.engine.kernel import cgroups, files, locks, programs
 
 if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
@@ -37,8 +37,11 @@ def hook_command(paths: Paths, container_id: str) -> list[str]:
 
 
 def wake_keeper(paths: Paths) -> None:
-    """Have somebody who looks after what is due later: start the keeper unless it (or a loop) lives."""
+    """Have somebody look after what is due later, now: start the keeper, or have the one that lives look again."""
     if locks.is_held(paths.keeper_lock):
+        poke = os.path.join(paths.exits, ".look")  # it watches this folder
+        files.write_file(poke, b"")
+        files.remove_file(poke)
         return
     keeper = start(paths, "keep")
     with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from reconciler.engine.containers.registry import Registry
@@ -167,9 +167,11 @@ class Lifecycle:
 
         Raises ReconcilerError: a link to a container that is not there or does not run names both.
         """
-        container_id = self.registry.find(name).id
-        with self.lock(container_id):
-            self.start_locked(container_id, restart=restart)
+        record = self.registry.find(name)
+        if record.wanted == "stopped" and record.started and self.registry.status(record).state == catalog.RUNNING:
+            self.stop(record.id)  # it has got its signal already: what runs now is about to end
+        with self.lock(record.id):
+            self.start_locked(record.id, restart=restart)
 
     def start_locked(self, container_id: str, *, restart: bool = False) -> None:
         """`start` for a caller that holds the container's lock."""
@@ -247,15 +249,27 @@ class Lifecycle:
             with self.store.write() as connection:
                 catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
-            ran = self.registry.status(record).state in (catalog.RUNNING, status.PAUSED)
-            if ran:
-                image = self.images.resolve(record.image)
-                number = stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
-                grace = record.config.stop_timeout if timeout is None else timeout
-                if not stopping.end(self.paths, record, number, grace, lambda: self._shut(record), cancelled):
-                    return True
-            self.conclude(record)
-            return ran
+            if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
+                self.conclude(record)
+                return False
+        # Without the lock: who wants it killed or removed meanwhile need not wait for the grace period.
+        image = self.images.resolve(record.image)
+        number = stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
+        grace = record.config.stop_timeout if timeout is None else timeout
+        if stopping.end(self.paths, record, number, grace, lambda: self._shut(record), cancelled):
+            with self._lock_while_it_exists(record.id) as again:
+                if again and again.generation == record.generation:
+                    self.conclude(again)
+        return True
+
+    @contextlib.contextmanager
+    def _lock_while_it_exists(self, container_id: str) -> Iterator[Record | None]:
+        """The container's lock and record; None, and no lock file left behind, when it was removed meanwhile."""
+        with self.lock(container_id):
+            record = self.registry.get(container_id)
+            yield record
+        if record is None:
+            files.remove_file(os.path.join(self.paths.locks, container_id))
 
     def _shut(self, record: Record) -> None:
         """Lead no new connection to the container; what is connected goes on."""
@@ -297,7 +311,7 @@ class Lifecycle:
 
     def _clear(self, record: Record) -> None:
         self._shut(record)
-        bundle.take_down(self.paths, self.runtime, record.id)
+        bundle.take_down(self.paths, record.id)
 
     def update(self, name: str, config: ContainerConfig) -> None:
         """Give a container another configuration under its name; what is not in place counts from the next start.

@@ -58,8 +58,8 @@ def read(
     log = _Log(paths.log(container_id))
     try:
         over = ended()
-        kept = itertools.chain(log.old(), log.current())
-        yield from kept if tail is None else last_lines(kept, tail)
+        yield from log.old() if tail is None else log.last(tail)
+        yield from log.current()
         if not follow:
             return
         with notify.Folder(os.path.dirname(log.path), modified=True) as changes:
@@ -72,18 +72,17 @@ def read(
         log.close()
 
 
-def last_lines(lines: Iterator[Line], count: int) -> Iterator[Line]:
-    """The last `count` lines; the pieces of a line count as one."""
-    kept: collections.deque[list[Line]] = collections.deque(maxlen=count)
-    goes_on = False
-    for line in lines:
-        if goes_on and kept:
-            kept[-1].append(line)
-        else:
-            kept.append([line])
-        goes_on = line.partial
-    for pieces in kept:
-        yield from pieces
+def _backwards(fd: int) -> Iterator[bytes]:
+    """The lines of a file from its end, without their newlines."""
+    position = os.fstat(fd).st_size
+    rest = b""
+    while position > 0:
+        length = min(_CHUNK, position)
+        position -= length
+        first, *others = (os.pread(fd, length, position) + rest).split(b"\n")
+        yield from reversed(others)
+        rest = first
+    yield rest
 
 
 class _Log:
@@ -100,16 +99,42 @@ class _Log:
             self._fd = -1
 
     def old(self) -> Iterator[Line]:
-        """What was rotated away already. Opened under the rotation's lock, so that no file is read twice or missed."""
-        with locks.held(self.path + ".lock"):
-            count = 0
-            while os.path.exists(f"{self.path}.{count + 1}"):
-                count += 1
-            opened = [os.open(f"{self.path}.{n}", os.O_RDONLY | os.O_CLOEXEC) for n in range(count, 0, -1)]
-            self._open()
-        for fd in opened:
+        """What was rotated away already, oldest first."""
+        for fd in reversed(self._open_all()):
             yield from self._lines(fd)
             os.close(fd)
+
+    def last(self, count: int) -> list[Line]:
+        """The last `count` lines of all there is, read from the end; `current` goes on after them.
+
+        The pieces of a line count as one.
+        """
+        older = self._open_all()
+        found: collections.deque[Line] = collections.deque()
+        if self._fd >= 0:
+            os.lseek(self._fd, 0, os.SEEK_END)
+        for raw in itertools.chain.from_iterable(_backwards(fd) for fd in (self._fd, *older) if fd >= 0):
+            if line := parse(raw):
+                if not line.partial or not found:  # the end of a line, or of one that is not finished yet
+                    count -= 1
+                if count < 0:
+                    break
+                found.appendleft(line)
+        for fd in older:
+            os.close(fd)
+        return list(found)
+
+    def _open_all(self) -> list[int]:
+        """Open the current file; returns the rotated ones, newest first.
+
+        Under the rotation's lock, so that no file is read twice or missed.
+        """
+        with locks.held(self.path + ".lock"):
+            self._open()
+            older: list[int] = []
+            while os.path.exists(path := f"{self.path}.{len(older) + 1}"):
+                older.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return older
 
     def current(self) -> Iterator[Line]:
         """What has come since the last call, over rotations."""

@@ -50,7 +50,7 @@ class Preparing:
         record = self._with_address(record)
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
         if again:
-            bundle.take_down(self._paths, runtime, record.id)
+            bundle.take_down(self._paths, record.id)
         image = self._images.resolve(record.image)
         with open_root(bundle.mount_root(self._paths, record.id, image)) as root:
             # What a user has emptied stays empty, and by now the root has mount points that the OCI runtime made.

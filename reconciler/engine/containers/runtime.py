@@ -119,10 +119,6 @@ class OciRuntime(Frozen):
         with contextlib.suppress(FileNotFoundError):
             files.unlink(fifo)
 
-    def forget(self, container_id: str) -> None:
-        """Remove the runtime's state of a container whose processes are gone, half-made state too."""
-        files.remove_tree(os.path.join(self.root, container_id))
-
     def call(self, arguments: Sequence[str], timeout: float = 60.0) -> programs.Finished:
         """Run the runtime and wait."""
         return programs.run(self.arguments(*arguments), timeout=timeout)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HALF_MADE = "dead"
 PAUSED = "paused"
 
-MONITOR_GONE = "its monitor is gone: no log, no exit code, no published ports"
+MONITOR_GONE = "its monitor is gone: what it writes and how it ends is lost"
 
 
 class Status(Frozen):

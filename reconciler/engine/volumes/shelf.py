@@ -35,12 +35,19 @@ class Shelf:
                 raise _missing(name)
             return volume, tuple(usage.users(connection).get(name, ()))
 
-    def create(self, name: str = "", *, owner: str = "", labels: dict[str, str] | None = None) -> str:
-        """Have a volume; "" = an anonymous one with a random name. One that exists stays as it is."""
+    def create(
+        self, name: str = "", *, owner: str = "", labels: dict[str, str] | None = None, folder: bool = False
+    ) -> str:
+        """Have a volume; "" = an anonymous one with a random name. One that exists stays as it is.
+
+        Its folder is made by the first container that mounts it, or at once with `folder`.
+        """
         anonymous = not name
         name = name or volumes.random_name()
         with self._store.write() as connection:
             volumes.ensure(connection, name, time.time(), anonymous=anonymous, owner=owner, labels=labels)
+        if folder:
+            volumes.make_folder(self._paths, name)
         return name
 
     def remove(self, name: str) -> None:

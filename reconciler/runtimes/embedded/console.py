@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, effective, status
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 from reconciler.runtimes.console import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
 from reconciler.runtimes.embedded import translate
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from reconciler.engine.facade import Engine
     from reconciler.engine.records import ImageConfig
     from reconciler.runtimes.console import ExecOptions, LogOptions
+
+
+_SOON = 5.0
+"""Seconds after an end in which a restart by policy is under way, if nobody has said otherwise."""
 
 
 def _silent(_text: str) -> None:
@@ -40,6 +46,8 @@ class EmbeddedConsole:
 
     def _summary(self, record: Record) -> ContainerSummary:
         now = self.engine.containers.status(record)
+        if now.state == catalog.EXITED and self._returns(record, now):
+            now = replace(now, state=catalog.RESTARTING)
         image = self.engine.images.find(record.image)
         running = now.state in (catalog.RUNNING, status.PAUSED)
         command: tuple[str, ...] = ()
@@ -49,7 +57,7 @@ class EmbeddedConsole:
         return ContainerSummary(
             id=record.id,
             name=record.name,
-            image=record.config.image,
+            image=self._image_name(record),
             command=command,
             state=now.state,
             created_at=record.created,
@@ -65,6 +73,12 @@ class EmbeddedConsole:
             address=record.address if running else "",
             pid=record.pid if running else 0,
         )
+
+    def _image_name(self, record: Record) -> str:
+        """The name that was asked for while it stands for the container's image, else the image's short id."""
+        named = self.engine.images.find(record.config.image)
+        same = named is not None and named.id == record.image
+        return record.config.image if same else record.image.removeprefix("sha256:")[:12]
 
     def inspect(self, name: str, kind: str = "") -> dict[str, Any]:
         """In `docker inspect`'s form; without `kind` a container is looked for first, then an image, then a volume."""
@@ -100,12 +114,15 @@ class EmbeddedConsole:
         record = self.engine.containers.get(container_id)
         if record is None:
             return True
-        return self.engine.containers.status(record).state not in (
-            catalog.RUNNING,
-            catalog.RESTARTING,
-            status.PAUSED,
-            catalog.CREATED,
-        )
+        now = self.engine.containers.status(record)
+        return now.state in (catalog.EXITED, status.HALF_MADE) and not self._returns(record, now)
+
+    def _returns(self, record: Record, now: status.Status) -> bool:
+        """Whether a container that has just ended is about to be restarted: nobody has come to it yet."""
+        from reconciler.engine.containers.settle import restarts_by_policy  # noqa: PLC0415 - for what has ended only
+
+        recent = time.time() - (now.finished or record.finished) < _SOON
+        return recent and restarts_by_policy(replace(record, exit_code=now.exit_code))
 
     def exec(self, name: str, options: ExecOptions) -> int:
         """Run a command in a container, with this process's standard streams."""
@@ -178,7 +195,7 @@ class EmbeddedConsole:
         )
 
     def create_volume(self, name: str = "") -> str:
-        return self.engine.volumes.create(name)
+        return self.engine.volumes.create(name, folder=True)
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)
@@ -187,7 +204,6 @@ class EmbeddedConsole:
 def _moment(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time in UTC, as image configurations have it; 0.0 for anything else."""
     import calendar  # noqa: PLC0415 - for this verb only
-    import time  # noqa: PLC0415
 
     try:
         return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))

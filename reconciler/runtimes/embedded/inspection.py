@@ -78,7 +78,11 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
         "Config": _config(record, image),
         "NetworkSettings": _network(engine, record, running=running),
         "Monitor": {"Pid": record.monitor if status.monitor_lives(record) else 0, "Faults": list(now.faults)},
-        "Stack": {key: record.config.notes.get(key, "") for key in ("stack", "key", "origin")},
+        "Stack": {
+            "Name": record.config.notes.get("stack", ""),
+            "Container": record.config.notes.get("key", ""),
+            "Origin": record.config.notes.get("origin", ""),
+        },
     }
 
 

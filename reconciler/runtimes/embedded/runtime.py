@@ -141,14 +141,13 @@ class EmbeddedRuntime:
         return Outcome()
 
     def _remove(self, action: RemoveContainer) -> Outcome:
-        """A container that is not there is what was asked for."""
+        """A container that is not there, or that somebody else removes at the same time, is what was asked for."""
         try:
-            record = self._record(action.stack, action.key)
+            self.engine.lifecycle.remove(self._record(action.stack, action.key).id, force=True)
         except ReconcilerError as error:
             if error.code != "not-found":
                 raise
             return Outcome(changed=False)
-        self.engine.lifecycle.remove(record.id, force=True)
         return Outcome()
 
     def _record(self, stack: str, key: str) -> Record:
