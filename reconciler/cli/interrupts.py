@@ -1,4 +1,4 @@
-"""Ctrl-C while a pass runs: the first time it ends at the next safe point, the second time at once.
+"""Ctrl-C, and a terminal that is closed, while a pass runs: it ends at the next safe point, a second Ctrl-C at once.
 
 What is cut off half-made is recognised by the next apply, so "at once" is safe too, just less tidy.
 """
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Between `catch` and `release`, SIGINT and SIGTERM turn `asked()` true instead of raising; a second one quits."""
+    """Between `catch` and `release`, SIGINT, SIGTERM and SIGHUP turn `asked()` true; a second SIGINT or SIGTERM quits.
+
+    A second SIGHUP does not: a terminal that is closed brings two, its own and the shell's. What was ignored when we
+    were started (by nohup, or in the background of a script) stays so.
+    """
 
     def __init__(self) -> None:
         self._asked = False
@@ -31,14 +35,17 @@ class Interrupts:
 
     def catch(self) -> None:
         """From now on. For the main thread."""
-        self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._hear) for number in heard}
 
     def release(self) -> None:
         """As it was before; nothing if nothing was caught."""
         while self._before:
             signal.signal(*self._before.popitem())
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGHUP:
+            return
         if self._asked:
             os._exit(EXIT_INTERRUPTED)
         self._asked = True

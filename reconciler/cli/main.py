@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.catalogue import MODULES, overview
 from reconciler.cli.shell import Shell
-from reconciler.kits.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, ReconcilerError, UsageError
+from reconciler.kits.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError, as_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,12 @@ def entry() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _hang_up()
+    except OSError as error:
+        from reconciler.cli.streams import unwritten  # noqa: PLC0415 - hardly ever
+
+        failure = unwritten(error)
+        Shell("").report(failure)
+        code = code or failure.exit_code
     sys.exit(code)
 
 
@@ -53,7 +59,7 @@ def main(argv: Sequence[str], machine: Machine | None = None) -> int:
             import traceback  # noqa: PLC0415 - only when it is asked for
 
             traceback.print_exc()
-        failure = _as_failure(error)
+        failure = as_failure(error)
         shell.report(failure)
         return failure.exit_code
 
@@ -115,25 +121,9 @@ def _unknown(verb: str) -> UsageError:
     return UsageError(f'there is no verb "{verb}"', hint=hint)
 
 
-def _as_failure(error: Exception) -> ReconcilerError:
-    """Whatever was raised as an error for a person."""
-    if isinstance(error, ReconcilerError):
-        return error
-    if isinstance(error, OSError):
-        places = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        text = ": ".join([*places, error.strerror or str(error)])
-        return ReconcilerError(text, code="system", hint="--debug shows where it happened")
-    return ReconcilerError(
-        f"this is a fault of reconciler itself: {type(error).__name__}: {error}",
-        code="internal",
-        hint="please report it with what --debug shows",
-        exit_code=EXIT_ERROR,
-    )
-
-
 def _hang_up() -> int:
     """Nobody reads our output any more: end quietly, also when the interpreter flushes at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+    from reconciler.cli.streams import silence  # noqa: PLC0415 - hardly ever
+
+    silence(sys.stdout)
     return EXIT_BROKEN_PIPE

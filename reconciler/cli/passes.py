@@ -6,7 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.parser import add_json, number_from
+from reconciler.cli.problems import document_of
 from reconciler.cli.progress import reporter_for
+from reconciler.cli.streams import enduring
+from reconciler.kits.errors import ReconcilerError
 from reconciler.loop.converge import Manner
 
 if TYPE_CHECKING:
@@ -38,7 +41,27 @@ def carry_out(
     idle: str,
     approve: Approve | None = None,
 ) -> int:
-    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`."""
+    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`.
+
+    Output that can't be written any more does not end the pass.
+    """
+    with enduring() as (output, _):
+        code = _pass(options, shell, make_pass, planning=planning, idle=idle, approve=approve)
+        output.flush()
+        if output.lost and not isinstance(output.lost, BrokenPipeError):
+            shell.note(f"standard output could not be written: {output.lost.strerror}; the pass went on without it")
+    return code
+
+
+def _pass(
+    options: Any,
+    shell: Shell,
+    make_pass: Callable[[Manner, PassReporter], Pass],
+    *,
+    planning: Options,
+    idle: str,
+    approve: Approve | None,
+) -> int:
     reporter = reporter_for(shell, idle=idle, quiet=options.quiet or options.json, approve=approve)
     manner = Manner(
         " ".join(["reconciler", *sys.argv[1:]]),
@@ -49,6 +72,10 @@ def carry_out(
     )
     try:
         made = make_pass(manner, reporter)
+    except ReconcilerError as refusal:
+        if options.json:
+            shell.json(document_of(refusal))
+        raise
     finally:
         reporter.close()
     if options.json:

@@ -14,6 +14,7 @@ from reconciler.cli.interrupts import Interrupts
 from reconciler.cli.shell import DIM, GREEN, RED, YELLOW, colourful, paint
 from reconciler.kits.text import printable
 from reconciler.loop.converge import PassReporter
+from reconciler.runtimes.base import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +111,14 @@ class Lines(PassReporter):
             self.show(f"{paint(word, GREEN, sys.stdout)} {name_of(step)} ({seconds:.2f}s)")
 
     def failed(self, step: Step, error: BaseException, seconds: float) -> None:
-        del error  # it is told in full at the end
-        if not self._quiet:
-            self.show(f"{paint('failed', RED, sys.stdout)} to {step.action.verb} {name_of(step)} ({seconds:.2f}s)")
+        """The step's name alone: the error is told in full at the end."""
+        if self._quiet:
+            return
+        if isinstance(error, Cancelled):
+            what = f"{paint('interrupted', YELLOW, sys.stdout)} while {_DOING[step.action.verb]}"
+        else:
+            what = f"{paint('failed', RED, sys.stdout)} to {step.action.verb}"
+        self.show(f"{what} {name_of(step)} ({seconds:.2f}s)")
 
     def undone(self, step: Step, error: BaseException | None) -> None:
         if not self._quiet and error is None:

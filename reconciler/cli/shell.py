@@ -5,11 +5,12 @@ Imported at every start: it imports next to nothing itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.kits.errors import EXIT_ERROR, Problems, ReconcilerError, UsageError
+from reconciler.kits.errors import EXIT_ERROR, ReconcilerError, UsageError, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -69,13 +70,30 @@ class Shell:
 
     def line(self, text: str = "") -> None:
         """A line on standard output."""
-        sys.stdout.write(text + "\n")
+        self.text(text + "\n")
+
+    def text(self, text: str) -> None:
+        """Text on standard output. Raises BrokenPipeError, or ReconcilerError where it can't be written otherwise."""
+        try:
+            sys.stdout.write(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            from reconciler.cli.streams import unwritten  # noqa: PLC0415 - hardly ever
+
+            raise unwritten(error) from error
 
     def note(self, text: str) -> None:
-        """A line on standard error."""
-        sys.stdout.flush()
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        """A line on standard error, behind all that standard output has got; nothing where that is lost."""
+        with contextlib.suppress(OSError):  # it fails again when the program ends, and is told then
+            sys.stdout.flush()
+        try:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        except OSError:
+            from reconciler.cli.streams import silence  # noqa: PLC0415 - hardly ever
+
+            silence(sys.stderr)
 
     def json(self, value: Any) -> None:
         """A JSON document on standard output, in ASCII: what others named can't drive a terminal."""
@@ -87,7 +105,7 @@ class Shell:
         """Say what went wrong, with control characters of whatever it quotes escaped."""
         from reconciler.kits.text import printable  # noqa: PLC0415 - only on an error's way out
 
-        for problem in error.problems if isinstance(error, Problems) else (error,):
+        for problem in problems_of(error):
             self.note(paint("error:", RED, sys.stderr) + " " + printable(str(problem), keep="\n"))
 
     def each(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.kits.errors import InterruptedRunError, Problems, ReconcilerError
+from reconciler.kits.errors import InterruptedRunError, Problems, ReconcilerError, as_failure
 
 if TYPE_CHECKING:
     from reconciler.model.action import Action
@@ -83,14 +83,12 @@ class Result:
 
 
 def _named(action: Action, error: BaseException) -> ReconcilerError:
-    what = f"can't {action.verb} {action.subject}"
-    if not isinstance(error, ReconcilerError):
-        return ReconcilerError(f"{what}: {type(error).__name__}: {error}", code="internal")
+    failure = as_failure(error)
     return ReconcilerError(
-        f"{what}: {error.message}",
-        code=error.code,
-        position=error.position,
-        excerpt=error.excerpt,
-        hint=error.hint,
-        exit_code=error.exit_code,
+        f"can't {action.verb} {action.subject}: {failure.message}",
+        code=failure.code,
+        position=failure.position,
+        excerpt=failure.excerpt,
+        hint=failure.hint,
+        exit_code=failure.exit_code,
     )

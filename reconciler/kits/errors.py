@@ -6,6 +6,7 @@ Foreign exceptions are mapped to these where they enter (the adapters, the kerne
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +79,33 @@ class Problems(ReconcilerError):  # noqa: N818 - the plural reads as what it is
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+def problems_of(error: ReconcilerError) -> tuple[ReconcilerError, ...]:
+    """The single errors that an error stands for: of `Problems` each, of any other itself."""
+    return error.problems if isinstance(error, Problems) else (error,)
+
+
+def as_failure(error: BaseException) -> ReconcilerError:
+    """Whatever was raised as an error for a person: foreign ones are the machine's (OSError) or our own fault."""
+    if isinstance(error, ReconcilerError):
+        return error
+    if isinstance(error, OSError):
+        places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+            return ReconcilerError(
+                full + (f": {places[-1]} could not be written" if places else ""),
+                code="disk-full",
+                hint="make room (`df -h` and `df -i` say where there is none), and try again",
+            )
+        text = ": ".join([*places, error.strerror or str(error)])
+        return ReconcilerError(text, code="system", hint="--debug shows where it happened")
+    return ReconcilerError(
+        f"this is a fault of reconciler itself: {type(error).__name__}: {error}",
+        code="internal",
+        hint="please report it with what --debug shows",
+    )
 
 
 class LockedError(ReconcilerError):

@@ -121,6 +121,35 @@ def test_a_failed_step_is_told_in_full_and_the_next_apply_goes_on(call, machine)
     assert set(states(machine).values()) == {RUNNING}
 
 
+@pytest.mark.parametrize(
+    ("error", "text", "hint"),
+    [
+        (KeyError("x"), "this is a fault of reconciler itself: KeyError: 'x'", "--debug"),
+        (OSError(28, "No space left on device", "/srv/x"), "the disk is full: /srv/x could not be written", "df"),
+    ],
+)
+def test_what_is_no_fault_of_the_users_is_not_told_as_one(call, machine, monkeypatch, error, text, hint):
+    def perform(*_):
+        raise error
+
+    monkeypatch.setattr(machine, "perform", perform)
+    lines = call(machine, "apply", "shop.yaml").err.splitlines()
+    assert re.fullmatch(r"error: can't create (volume|container) \w+: " + re.escape(text), lines[0])
+    assert hint in lines[1]
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_json_of_what_can_not_be_planned(call, machine, tmp_path, verb):
+    (tmp_path / "bad.yaml").write_text(SPEC.replace("links:", "linsk:"))
+    ran = call(machine, verb, "--json", "bad.yaml")
+    assert ran.code == 1
+    assert [(p["file"], p["line"], p["column"]) for p in json.loads(ran.out)["problems"]] == [("bad.yaml", 11, 5)]
+    assert ran.err.startswith("error: bad.yaml:11:5: ")
+    (tmp_path / "bad.yaml").write_text(SPEC.replace("image: app", "image: nosuch"))
+    problems = json.loads(call(machine, verb, "--json", "bad.yaml").out)["problems"]
+    assert [(p["code"], p["line"]) for p in problems] == [("no-image", 10)]
+
+
 def test_a_container_that_ends_at_once_is_a_failure_with_its_log(call, machine):
     machine.jobs = {"web": 3}
     machine.culprit = lambda stack, key: f"{stack}/{key} says:\nno \x1b[2Jdatabase"
@@ -221,6 +250,78 @@ def test_ctrl_c_ends_at_the_next_safe_point():
     assert "started db" in out
     assert "started web" not in out
     assert err.endswith("error: interrupted with 1 of 7 steps left\n  hint: the next apply goes on from here\n")
+
+
+def test_a_closed_terminal_ends_at_the_next_safe_point_however_often_it_says_so():
+    with driven("apply", "shop.yaml", HOLD="start container db", HOLD_GIVES_UP="1") as process:
+        assert process.stderr.readline() == "holding\n"
+        process.stdout.close()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert err.endswith("error: interrupted with 2 of 7 steps left\n  hint: the next apply goes on from here\n")
+
+
+def test_nohup_is_respected():
+    command = ["nohup", *DRIVE, "apply", "shop.yaml"]
+    environment = os.environ | {"HOLD": "start container db"}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr.readline() == "holding\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.count("stopping at the next safe point") == 1
+
+
+def test_what_was_interrupted_did_not_fail():
+    with driven("apply", "shop.yaml", HOLD="start container db", HOLD_GIVES_UP="1") as process:
+        assert process.stderr.readline() == "holding\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+    assert "interrupted while starting db" in out
+    assert "failed" not in out
+
+
+@pytest.mark.parametrize("how", ["pipe", "pipes", "full"])
+def test_a_reader_that_goes_away_does_not_end_a_pass(tmp_path, how):
+    """The reader is gone before the first step begins: every line of the pass fails to be written."""
+    ours, theirs = os.pipe()
+    with open("/dev/full", "wb") as full:
+        out = full if how == "full" else theirs
+        os.close(ours)
+        done = subprocess.run(
+            [*DRIVE, "apply", "shop.yaml"],
+            stdout=out,
+            stderr=out if how == "pipes" else subprocess.PIPE,
+            env=os.environ | {"WORLD": str(tmp_path / "world")},
+            check=False,
+        )
+    os.close(theirs)
+    assert done.returncode == 0
+    assert (tmp_path / "world").read_text().split() == ["db=running", "web=running"]
+    lost = b"standard output could not be written: No space left on device; the pass went on without it\n"
+    assert (done.stderr or b"") == (lost if how == "full" else b"")
+
+
+def test_a_terminal_that_goes_away_under_the_spinners_does_not_end_a_pass(tmp_path):
+    ours, theirs = pty.openpty()
+    environment = {"TERM": "xterm-256color", "WORLD": str(tmp_path / "world"), "SLOW": "0.3"}
+    with subprocess.Popen(
+        [*DRIVE, "apply", "shop.yaml"], stdout=theirs, stderr=subprocess.PIPE, env=os.environ | environment
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        while b"creating" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        told = process.stderr.read()
+    assert process.returncode == 0
+    assert (tmp_path / "world").read_text().split() == ["db=running", "web=running"]
+    assert told == b"standard output could not be written: Input/output error; the pass went on without it\n"
 
 
 def test_a_second_ctrl_c_quits_at_once():

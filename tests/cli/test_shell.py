@@ -91,7 +91,11 @@ def test_each_of_several_problems_is_an_error_of_its_own(call):
     ("error", "code", "text"),
     [
         (PermissionError(13, "Permission denied", "/var/lib/x"), 1, "error: /var/lib/x: Permission denied\n"),
-        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
+        (
+            OSError(28, "No space left on device", "/x"),
+            1,
+            "error: the disk is full: /x could not be written\n  hint: make room",
+        ),
         (ValueError("boom"), 1, "error: this is a fault of reconciler itself: ValueError: boom\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -191,3 +195,14 @@ def test_closed_standard_streams_are_no_fault(tmp_path):
         assert done.stdout == f"code {code}\n"
         assert text in (tmp_path / "err").read_text()
         assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_on_a_full_disk_is_told_as_that(argv, unbuffered):
+    command = [sys.executable, "-c", "from reconciler.cli.main import entry; entry()", *argv]
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output could not be written: No space left on device\n"

@@ -134,7 +134,7 @@ def test_a_foreign_exception_is_an_error_of_its_step_and_no_hang(execute):
 
     error = execute(plan_of(start(1, key="a"), start(2, [1])), Machine(a=breaks)).error()
     assert error.code == "internal"
-    assert error.message == "can't start container a: KeyError: 'oops'"
+    assert error.message == "can't start container a: this is a fault of reconciler itself: KeyError: 'oops'"
 
 
 def test_a_cancel_lets_running_steps_end_and_begins_none(execute):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from reconciler.cli.parser import add_json
-from reconciler.kits.errors import EXIT_CHANGES_PENDING
+from reconciler.kits.errors import EXIT_CHANGES_PENDING, ReconcilerError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -28,7 +27,14 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.loop.converge import preview  # noqa: PLC0415 - not for --help
     from reconciler.planner.options import Options  # noqa: PLC0415
 
-    plan = preview(options.path, shell.runtime, Options(take_over=options.take_over))
+    try:
+        plan = preview(options.path, shell.runtime, Options(take_over=options.take_over))
+    except ReconcilerError as error:
+        if options.json:
+            from reconciler.cli.problems import document_of  # noqa: PLC0415 - only with --json
+
+            shell.json(document_of(error))
+        raise
     if options.json:
         from reconciler.planner.document import document  # noqa: PLC0415 - only with --json
 
@@ -37,5 +43,5 @@ def run(options: Any, shell: Shell) -> int:
         from reconciler.cli.progress import coloured_plan  # noqa: PLC0415 - not for JSON
         from reconciler.planner.text import render  # noqa: PLC0415
 
-        sys.stdout.write(coloured_plan(render(plan)))
+        shell.text(coloured_plan(render(plan)))
     return EXIT_CHANGES_PENDING if options.detailed_exitcode and not plan.empty else 0

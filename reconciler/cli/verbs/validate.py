@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.cli.parser import add_json
-from reconciler.kits.errors import EXIT_ERROR, Problems, ReconcilerError
+from reconciler.cli.problems import described
+from reconciler.kits.errors import EXIT_ERROR, ReconcilerError, problems_of
 from reconciler.kits.text import plural, printable
 
 if TYPE_CHECKING:
@@ -30,10 +31,8 @@ def run(options: Any, shell: Shell) -> int:
         count = 0
         try:
             count = len(read(path).containers)
-        except Problems as error:
-            problems = error.problems
         except ReconcilerError as error:
-            problems = (error,)
+            problems = problems_of(error)
         failed = failed or bool(problems)
         if options.json:
             documents.append(_document(path, count, problems))
@@ -52,13 +51,5 @@ def _document(path: str, count: int, problems: tuple[ReconcilerError, ...]) -> d
         "spec": path,
         "ok": not problems,
         "containers": count,
-        "problems": [
-            {
-                "code": problem.code,
-                "message": problem.message,
-                "hint": problem.hint,
-                **(problem.position._asdict() if problem.position else {}),
-            }
-            for problem in problems
-        ],
+        "problems": [described(problem) for problem in problems],
     }
