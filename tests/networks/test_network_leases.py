@@ -170,25 +170,29 @@ def test_no_port_is_given_out_twice_and_each_request_is_met(steps, foreign):
         ports._bindable = real
 
 
+def gone(connection, container):
+    connection.execute("DELETE FROM ports WHERE container = ?", (container,))
+
+
 def test_a_random_port_stays_with_its_owner(quiet):
     wanted = [PortConfig(80), PortConfig(81)]
     with records() as connection:
         first = ports.lease(connection, "c1", "blog/web", wanted)
         assert [one.host_port for one in first] == [32768, 32769]
         # Down: the container goes, another comes, and does not get what is remembered.
-        ports.release(connection, "c1")
+        gone(connection, "c1")
         assert ports.lease(connection, "c2", "", [PortConfig(80)])[0].host_port == 32770
         assert ports.lease(connection, "c3", "blog/web", wanted) == first
         # Replaced: the successor is leased the same, unless a foreign program has one by now.
         quiet.add(("tcp", 32768))
-        ports.release(connection, "c3")
+        gone(connection, "c3")
         moved = ports.lease(connection, "c4", "blog/web", wanted, first)
         assert [one.host_port for one in moved] == [32771, 32769]
-        ports.release(connection, "c4")
+        gone(connection, "c4")
         quiet.clear()
         assert ports.lease(connection, "c5", "blog/web", wanted) == moved
-        ports.release(connection, "c5")
-        ports.forget(connection, "blog/web")
+        gone(connection, "c5")
+        connection.execute("DELETE FROM remembered_ports WHERE owner = 'blog/web'")
         assert ports.lease(connection, "c6", "", [PortConfig(80)])[0].host_port == 32768
 
 
@@ -252,6 +256,25 @@ def test_who_has_a_port_is_named(machine, protocol):
         host.run(lambda: ports.lease(connection, "c1", "", wanted))
     assert [found.holder for found in busy()] == ["container web"] * 2
     assert busy(ignore=["c1"]) == []
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_that_others_have_is_passed_over_without_asking_who(machine, monkeypatch, protocol):
+    """Under the store's write lock there is no time to look through all processes."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with machine.host.run(lambda: socket.socket(socket.AF_INET6, kind)) as foreign:
+        foreign.bind(("::1", 9100))
+
+        def never(*_arguments):
+            raise AssertionError("looked for who has the port")
+
+        monkeypatch.setattr(ports.sockets, "local_sockets", never)
+        monkeypatch.setattr(ports.sockets, "owners", never)
+        wanted = [PortConfig(80, protocol, "", 9100, 9102)]
+        with machine.store.write() as connection:
+            (lease,) = machine.host.run(lambda: ports.lease(connection, "c1", "", wanted))
+    assert lease.host_port == 9101
 
 
 @pytest.mark.kernel

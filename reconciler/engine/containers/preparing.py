@@ -167,8 +167,8 @@ class Preparing:
             if status.lives(dependent):
                 path = os.path.join(self._paths.bundle(dependent.id), "hosts")
                 hostname = effective.hostname_of(dependent)
-                with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
-                    hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent), pid=dependent.pid)
+                with contextlib.suppress(OSError):  # it has ended meanwhile; and a start must not fail because of others
+                    hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent))
 
 
 def _ports_inside(record: Record, image: ImageConfig) -> set[tuple[int, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import files
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 _BLOCK = 256
 _ROOM = 32
 """Bytes that stay free for addresses that get longer; a file is a multiple of _BLOCK long."""
+_LARGEST = 65536
+"""Bytes. The container can make the file as long as it likes; a longer one is written anew, at its own length."""
 _HEAD = (
     ("127.0.0.1", ("localhost",)),
     ("::1", ("localhost", "ip6-localhost", "ip6-loopback")),
@@ -70,38 +71,19 @@ def link_names(alias: str, target_id: str, target_name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((alias, target_id[:12], target_name)))
 
 
-def write_new(path: str, address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = ()) -> None:
-    """Write the file before it is mounted; readable for everybody inside."""
-    files.write_file(path, content(address, hostname, links), 0o644)
-    if stat.S_IMODE(os.stat(path).st_mode) != 0o644:
-        files.chmod(path, 0o644)
+def update_in_place(path: str, address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = ()) -> bool:
+    """Bring a mounted file of ours up to date; returns whether it was not. Never makes a file of a usual size shorter.
 
-
-def update_in_place(
-    path: str, address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = (), *, pid: int = 0
-) -> bool:
-    """Bring a mounted file up to date; returns whether it was not. Never makes it shorter.
-
-    With `pid`, the container's first process, also the file that is really seen inside, should `path` have been
-    replaced by another since it was mounted. Raises FileNotFoundError when `path` is gone.
+    What the container sees is reached by our own path alone: inside, links can lead anywhere on the host. Raises
+    FileNotFoundError when `path` is gone.
     """
     text = content(address, hostname, links)
-    changed = _write_over(path, text)
-    if pid:
-        inside = f"/proc/{pid}/root/etc/hosts"
-        try:
-            seen, ours = os.stat(inside), os.stat(path)
-        except (FileNotFoundError, ProcessLookupError):
-            return changed
-        if (seen.st_dev, seen.st_ino) != (ours.st_dev, ours.st_ino) and stat.S_ISREG(seen.st_mode):
-            changed = _write_over(inside, text) or changed
-    return changed
-
-
-def _write_over(path: str, text: bytes) -> bool:
-    fd = files.open_for_writing(path, os.O_RDWR)
+    fd = files.open_for_writing(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         size = os.fstat(fd).st_size
+        if size > max(_LARGEST, len(text)):
+            files.truncate(fd, 0)
+            size = 0
         text = _fitted(text, max(size, len(text)))
         if os.pread(fd, len(text) + 1, 0) == text:
             return False

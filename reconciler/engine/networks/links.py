@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def variables(
@@ -40,14 +40,6 @@ def variables(
         if separator and name != "PATH":
             found[f"{prefix}_ENV_{name}"] = value
     return found
-
-
-def with_links(links: Iterable[Mapping[str, str]], own: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the links' variables first, in the order of the links; `own` wins."""
-    merged: dict[str, str] = {}
-    for one in links:
-        merged.update(one)
-    return {**merged, **own}
 
 
 def _range(prefix: str, address: str, first: int, last: int, protocol: str) -> dict[str, str]:

@@ -77,11 +77,6 @@ def lease(
     return tuple(given[index] for index in range(len(requests)))
 
 
-def release(connection: sqlite3.Connection, container: str) -> None:
-    """Give back the container's leases; what is remembered for its owner stays."""
-    connection.execute("DELETE FROM ports WHERE container = ?", (container,))
-
-
 def leases_of(connection: sqlite3.Connection, container: str) -> tuple[PortLease, ...]:
     """What the container holds, by container port."""
     rows = connection.execute(
@@ -186,11 +181,6 @@ def _remember(connection: sqlite3.Connection, owner: str, given: list[PortLease]
         )
 
 
-def forget(connection: sqlite3.Connection, owner: str) -> None:
-    """Remember no random ports for the owner any more."""
-    connection.execute("DELETE FROM remembered_ports WHERE owner = ?", (owner,))
-
-
 # --- holding --------------------------------------------------------------------------------------------------------
 
 
@@ -221,23 +211,9 @@ def _hosts(host_ip: str) -> tuple[str, ...]:
 
 
 def _bind(one: PortLease, address: str) -> int:
-    try:
-        return sockets.bind(address, one.host_port, one.protocol)
-    except OSError as error:
-        if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
-            return -1  # SCTP without its module: the port map works all the same
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise ReconcilerError(
-                f"host port {show(one.host_ip, one.host_port, one.protocol)} can't be published: "
-                f"{address} is not an address of this host",
-                code="no-such-address",
-                hint="`ip address` lists the addresses; leave the address out to publish on all of them",
-            ) from error
-        if error.errno != errno.EADDRINUSE:
-            raise ReconcilerError(
-                f"host port {show(one.host_ip, one.host_port, one.protocol)} can't be held: {error.strerror}",
-                code="port-taken",
-            ) from error
+    fd = _try_to_bind(one, address)
+    if fd is not None:
+        return fd
     blocker = sockets.holder(address, one.host_port, one.protocol)
     if blocker and blocker.lingers:
         with contextlib.suppress(OSError):
@@ -250,15 +226,37 @@ def _bind(one: PortLease, address: str) -> int:
     )
 
 
-def _bindable(request: PortConfig, port: int) -> bool:
+def _try_to_bind(one: PortLease, address: str) -> int | None:
+    """A descriptor, -1 where there is nothing to hold, or None when somebody has the port."""
     try:
-        fds = hold([PortLease(request.container_port, request.protocol, request.host_ip, port)])
-    except ReconcilerError as error:
-        if error.code == "port-taken":
+        return sockets.bind(address, one.host_port, one.protocol)
+    except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+            return -1  # SCTP without its module: the port map works all the same
+        if error.errno == errno.EADDRINUSE:
+            return None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ReconcilerError(
+                f"host port {show(one.host_ip, one.host_port, one.protocol)} can't be published: "
+                f"{address} is not an address of this host",
+                code="no-such-address",
+                hint="`ip address` lists the addresses; leave the address out to publish on all of them",
+            ) from error
+        raise ReconcilerError(
+            f"host port {show(one.host_ip, one.host_port, one.protocol)} can't be held: {error.strerror}",
+            code="port-taken",
+        ) from error
+
+
+def _bindable(request: PortConfig, port: int) -> bool:
+    """Whether a port that is to be chosen is free now. Asked under the store's lock: who has it is of no interest."""
+    probe = PortLease(request.container_port, request.protocol, request.host_ip, port)
+    for address in _hosts(request.host_ip):
+        fd = _try_to_bind(probe, address)
+        if fd is None:
             return False
-        raise
-    for fd in fds:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
     return True
 
 
