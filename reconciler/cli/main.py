@@ -29,6 +29,7 @@ def entry() -> None:
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
         getattr(sys, name).reconfigure(errors="backslashreplace")
+    os.umask(0o022)  # what containers mount is to be read by their users, whatever ours is
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -22,6 +22,7 @@ from reconciler.state.locks import stack_lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from reconciler.model.desired import Stack
     from reconciler.model.observed import Observed
     from reconciler.model.plan import Plan
     from reconciler.runtimes.base import Runtime
@@ -104,7 +105,7 @@ def converge(path: str, runtime: Runtime, manner: Manner, reporter: PassReporter
             if fresh.name == stack.name:
                 observed = runtime.observe(scope_of(fresh))
                 made = plan(fresh, observed, manner.options, runtime.capabilities)
-                return _carry_out(made, observed, runtime, manner, reporter)
+                return _carry_out(made, observed, runtime, manner, reporter, fresh)
         stack = fresh  # while we waited the spec got another name: that one's lock is needed
 
 
@@ -134,7 +135,14 @@ def take_down(target: str, runtime: Runtime, manner: Manner, reporter: PassRepor
         return _carry_out(made, observed, runtime, manner, reporter)
 
 
-def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner, reporter: PassReporter) -> Pass:
+def _carry_out(
+    made: Plan,
+    observed: Observed,
+    runtime: Runtime,
+    manner: Manner,
+    reporter: PassReporter,
+    stack: Stack | None = None,
+) -> Pass:
     reporter.planned(made, observed)
     if made.empty:
         return Pass(made, Result(made))
@@ -144,6 +152,10 @@ def _carry_out(made: Plan, observed: Observed, runtime: Runtime, manner: Manner,
     # What was taken back after a failure may have been all that there was.
     if result.failed or result.interrupted or any(step.action.verb == "remove" for step in result.done):
         runtime.tidy()
+    if result.failed and stack:
+        from reconciler.loop.blame import locate  # noqa: PLC0415 - after a failure only
+
+        locate(result.failed, stack)
     return Pass(made, result, tuple(_ended(made, result, runtime)))
 
 

@@ -21,6 +21,8 @@ LARGEST = 4 << 20
 """Bytes. A spec or env file beyond this is not one: somebody named a log or an image."""
 
 STANDARD_INPUT = "-"
+STANDARD_INPUT_SHOWN = "standard input"
+"""How messages and positions name it."""
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -38,11 +40,12 @@ class FileTree:
             self.spec = STANDARD_INPUT
             self._folder = ""
             self.base = _working_directory()
-            self.origin = posixpath.join(self.base, STANDARD_INPUT)
+            self.origin = STANDARD_INPUT
         else:
             self._folder, self.spec = posixpath.split(path)
-            self.origin = posixpath.normpath(posixpath.join(_working_directory(), path))
-            self.base = posixpath.dirname(self.origin)
+            absolute = posixpath.normpath(posixpath.join(_working_directory(), path))
+            self.origin = os.path.realpath(absolute)
+            self.base = posixpath.dirname(absolute)
             if not self.spec:
                 self._folder, self.spec = "", path
 
@@ -52,7 +55,7 @@ class FileTree:
 
     def display(self, path: str) -> str:
         if path == STANDARD_INPUT == self.spec:
-            return "<stdin>"
+            return STANDARD_INPUT_SHOWN
         return posixpath.normpath(posixpath.join(self._folder, path))
 
     def exists(self, path: str) -> bool:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Tree(Protocol):
     """Files by path, relative to the spec's folder (or absolute where the source allows it).
 
-    `spec` is the path of the spec itself; `origin` names it absolutely ("/srv/specs/wordpress.yaml"), for the runtime
-    to remember; `base` is the absolute host folder that relative mounts start from, "" where there is none.
+    `spec` is the path of the spec itself; `origin` names it absolutely ("/srv/specs/wordpress.yaml", links
+    followed; "-" for standard input), for the runtime to remember; `base` is the absolute host folder that relative mounts start from, "" where there is none.
     """
 
     spec: str

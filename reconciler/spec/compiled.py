@@ -9,7 +9,7 @@ SHAPE: dict[str, Any] = {
  'keys': {
   'apiVersion': {'is': 'literal', 'expected': "'reconciler/v1'", 'values': ['reconciler/v1']},
   'kind': {'is': 'literal', 'expected': "'Stack'", 'values': ['Stack']},
-  'name': {'is': 'str', 'expected': 'a string'},
+  'name': {'is': 'str', 'expected': 'text'},
   'containers': {
    'is': 'map',
    'expected': 'a map',
@@ -18,12 +18,12 @@ SHAPE: dict[str, Any] = {
     'expected': 'a map',
     'required': ['image'],
     'keys': {
-     'image': {'is': 'str', 'expected': 'a string'},
+     'image': {'is': 'str', 'expected': 'text'},
      'command': {
       'is': 'choice',
       'choices': [
        {'is': 'text', 'expected': 'text'},
-       {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
        {'is': 'null', 'expected': 'nothing'},
       ],
      },
@@ -31,7 +31,7 @@ SHAPE: dict[str, Any] = {
       'is': 'choice',
       'choices': [
        {'is': 'text', 'expected': 'text'},
-       {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
        {'is': 'null', 'expected': 'nothing'},
       ],
      },
@@ -46,26 +46,26 @@ SHAPE: dict[str, Any] = {
          'choices': [{'is': 'text', 'expected': 'text'}, {'is': 'null', 'expected': 'nothing'}],
         },
        },
-       {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
       ],
      },
      'env_file': {
       'is': 'choice',
       'choices': [
-       {'is': 'str', 'expected': 'a string'},
+       {'is': 'str', 'expected': 'text'},
        {
         'is': 'list',
         'expected': 'a list',
         'items': {
          'is': 'choice',
          'choices': [
-          {'is': 'str', 'expected': 'a string'},
+          {'is': 'str', 'expected': 'text'},
           {
            'is': 'keys',
            'expected': 'a map',
            'required': ['path'],
            'keys': {
-            'path': {'is': 'str', 'expected': 'a string'},
+            'path': {'is': 'str', 'expected': 'text'},
             'required': {'is': 'bool', 'expected': 'true or false'},
            },
           },
@@ -85,14 +85,14 @@ SHAPE: dict[str, Any] = {
          'choices': [{'is': 'text', 'expected': 'text'}, {'is': 'null', 'expected': 'nothing'}],
         },
        },
-       {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
       ],
      },
-     'links': {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'str', 'expected': 'a string'}},
+     'links': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'str', 'expected': 'text'}},
      'depends_on': {
       'is': 'choice',
       'choices': [
-       {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'str', 'expected': 'a string'}},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'str', 'expected': 'text'}},
        {
         'is': 'map',
         'expected': 'a map',
@@ -117,15 +117,15 @@ SHAPE: dict[str, Any] = {
       'items': {
        'is': 'choice',
        'choices': [
-        {'is': 'str', 'expected': 'a string'},
+        {'is': 'str', 'expected': 'text'},
         {
          'is': 'keys',
          'expected': 'a map',
          'required': ['type', 'target'],
          'keys': {
-          'type': {'is': 'str', 'expected': 'a string'},
-          'source': {'is': 'str', 'expected': 'a string'},
-          'target': {'is': 'str', 'expected': 'a string'},
+          'type': {'is': 'str', 'expected': 'text'},
+          'source': {'is': 'str', 'expected': 'text'},
+          'target': {'is': 'str', 'expected': 'text'},
           'read_only': {'is': 'bool', 'expected': 'true or false'},
           'volume': {
            'is': 'keys',
@@ -138,7 +138,7 @@ SHAPE: dict[str, Any] = {
        ],
       },
      },
-     'volumes_from': {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'str', 'expected': 'a string'}},
+     'volumes_from': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'str', 'expected': 'text'}},
      'ports': {
       'is': 'list',
       'expected': 'a list',
@@ -153,14 +153,14 @@ SHAPE: dict[str, Any] = {
          'keys': {
           'target': {'is': 'text', 'expected': 'text'},
           'published': {'is': 'text', 'expected': 'text'},
-          'host_ip': {'is': 'str', 'expected': 'a string'},
-          'protocol': {'is': 'str', 'expected': 'a string'},
+          'host_ip': {'is': 'str', 'expected': 'text'},
+          'protocol': {'is': 'str', 'expected': 'text'},
          },
         },
        ],
       },
      },
-     'expose': {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+     'expose': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
      'restart': {'is': 'text', 'expected': 'text'},
      'healthcheck': {
       'is': 'keys',
@@ -171,7 +171,7 @@ SHAPE: dict[str, Any] = {
         'is': 'choice',
         'choices': [
          {'is': 'text', 'expected': 'text'},
-         {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+         {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
         ],
        },
        'interval': {'is': 'text', 'expected': 'text'},
@@ -187,7 +187,7 @@ SHAPE: dict[str, Any] = {
       'expected': 'a map',
       'required': [],
       'keys': {
-       'driver': {'is': 'str', 'expected': 'a string'},
+       'driver': {'is': 'str', 'expected': 'text'},
        'options': {
         'is': 'keys',
         'expected': 'a map',
@@ -197,12 +197,12 @@ SHAPE: dict[str, Any] = {
       },
      },
      'user': {'is': 'text', 'expected': 'text'},
-     'working_dir': {'is': 'str', 'expected': 'a string'},
-     'hostname': {'is': 'str', 'expected': 'a string'},
+     'working_dir': {'is': 'str', 'expected': 'text'},
+     'hostname': {'is': 'str', 'expected': 'text'},
      'stop_signal': {'is': 'text', 'expected': 'text'},
      'stop_grace_period': {'is': 'text', 'expected': 'text'},
-     'container_name': {'is': 'str', 'expected': 'a string'},
-     'pull_policy': {'is': 'str', 'expected': 'a string'},
+     'container_name': {'is': 'str', 'expected': 'text'},
+     'pull_policy': {'is': 'str', 'expected': 'text'},
     },
    },
   },
@@ -217,7 +217,7 @@ SHAPE: dict[str, Any] = {
       'expected': 'a map',
       'required': [],
       'keys': {
-       'name': {'is': 'str', 'expected': 'a string'},
+       'name': {'is': 'str', 'expected': 'text'},
        'external': {'is': 'bool', 'expected': 'true or false'},
        'labels': {
         'is': 'choice',
@@ -230,7 +230,7 @@ SHAPE: dict[str, Any] = {
            'choices': [{'is': 'text', 'expected': 'text'}, {'is': 'null', 'expected': 'nothing'}],
           },
          },
-         {'is': 'list', 'expected': 'a list of strings', 'items': {'is': 'text', 'expected': 'text'}},
+         {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
         ],
        },
       },

@@ -22,7 +22,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 COMPILED = os.path.join(_HERE, "compiled.py")
 JSON_SCHEMA = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "schemas", "stack.schema.json")
 
-_SCALARS = {"bool": "true or false", "str": "a string"}
+_SCALARS = {"bool": "true or false", "str": "text"}
 _TEXT = {"str", "int", "float", "bool"}
 _NODES = {
     "text": "scalar",
@@ -54,7 +54,7 @@ def _shape(schema: Any) -> dict[str, Any]:
         return {"is": "map", "expected": "a map", "values": _shape(schema["values_schema"])}
     if kind == "list":
         items = _shape(schema["items_schema"])
-        expected = "a list of strings" if items["is"] in ("str", "text") else "a list"
+        expected = "a list of texts" if items["is"] in ("str", "text") else "a list"
         return {"is": "list", "expected": expected, "items": items}
     if kind == "literal":
         return {"is": "literal", "expected": " or ".join(map(repr, schema["expected"])), "values": schema["expected"]}

@@ -120,7 +120,13 @@ class Logging(TypedDict):
 class Container(TypedDict):
     """One container."""
 
-    image: Annotated[str, key("Image to run; fetched when it is not there", examples=("mariadb:10.11",))]
+    image: Annotated[
+        str,
+        key(
+            "Image to run; it must be there (images are loaded or imported, not pulled yet)",
+            examples=("mariadb:10.11",),
+        ),
+    ]
     command: NotRequired[
         Annotated[TextOrTexts | None, key("Command, in place of the image's; a string is split as a shell does")]
     ]

@@ -147,7 +147,7 @@ def _report(fault: _Fault, root: Mapping, findings: Findings) -> None:
         )
     else:
         hint = ""
-        if isinstance(at, Scalar) and at.plain and "a string" in expected and not at.is_null:
+        if isinstance(at, Scalar) and at.plain and "text" in expected and not at.is_null:
             hint = f'put it into quotes: "{at.text}"' if at.text.isprintable() else ""
         elif isinstance(at, Mapping) and len(at.entries) == 1 and isinstance(path[-1], int):
             only = next(iter(at.entries))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from reconciler.spec.findings import finding
 from reconciler.spec.nodes import Node
 
@@ -43,6 +45,12 @@ def explain(error: MarkedYAMLError, source: Source) -> ReconcilerError:
     if "\t" in line[: len(line) - len(line.lstrip())] and "scan" in context + problem:
         at = Node(source, at.line, line.index("\t") + 1)
         return finding("a tab indents this line", at, hint="YAML allows only spaces for indentation")
+    if "flow node" in context:
+        unclosed = _unclosed(source) if at.line > len(source.text.splitlines()) else None
+        if unclosed is None:
+            return finding("a value was expected here", at, hint="put text with brackets or commas into quotes")
+        bracket = source.line(unclosed.line)[unclosed.column - 1]
+        return finding(f"the bracket {bracket!r} is not closed", unclosed)
     if "flow sequence" in context or "flow mapping" in context:
         bracket, closing = ("[", "]") if "sequence" in context else ("{", "}")
         hint = f"a comma or {closing!r} was expected before line {at.line}, column {at.column}"
@@ -58,6 +66,18 @@ def explain(error: MarkedYAMLError, source: Source) -> ReconcilerError:
             at = opened if "simple key" in context else at
             return finding(message, at, hint=hint)
     return finding(f"not YAML: {problem}" + (f" ({context})" if context else ""), at)
+
+
+def _unclosed(source: Source) -> Node | None:
+    """The innermost bracket that is open where the text ends."""
+    opened: list[Node] = []
+    for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
+        kind = type(token).__name__
+        if kind in ("FlowSequenceStartToken", "FlowMappingStartToken"):
+            opened.append(_node(token.start_mark, source))
+        elif kind in ("FlowSequenceEndToken", "FlowMappingEndToken"):
+            opened.pop()
+    return opened[-1] if opened else None
 
 
 def _node(mark: Any, source: Source) -> Node:

@@ -77,7 +77,8 @@ def stack_name(text: str) -> str:
     """A stack's name: as in Compose, lower case."""
     if not _STACK_NAME.fullmatch(text):
         lower = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")
-        hint = "a-z, 0-9, '_' and '-', the first a letter or digit" + (f": {lower}" if lower else "")
+        near = lower if 2 * len(re.sub("[^a-z0-9]", "", lower)) > len(text) else ""  # half of it lost is no suggestion
+        hint = "a-z, 0-9, '_' and '-', the first a letter or digit" + (f": {near}" if near else "")
         raise BadValueError(f"bad name {quote(text)} for a stack", hint)
     if len(text) > _LONGEST_NAME:
         raise BadValueError(f"the stack's name is longer than {_LONGEST_NAME} characters")

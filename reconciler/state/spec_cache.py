@@ -91,7 +91,8 @@ class SpecCache:
     def _path(self, tree: Tree) -> str:
         from hashlib import sha256  # noqa: PLC0415 - loaded by spec.inputs in any case
 
-        name = sha256(self.key + tree.origin.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        place = f"{tree.origin}\0{tree.base}"  # one file may be read through links in several folders
+        name = sha256(self.key + place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return os.path.join(self._folder, f"{name}.json")
 
 

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from reconciler.kits.errors import ReconcilerError
+from reconciler.loop.resolve import read
 from reconciler.model.observed import RUNNING
 from reconciler.runtimes.simulated.runtime import Simulated
 from reconciler.state.locks import holder_of
@@ -435,3 +437,95 @@ def test_apply_with_nothing_to_do_imports_nothing_heavy(tmp_path):
         tops & {"pydantic", "pydantic_core", "yaml", "asyncio", "pyroute2", "rich", "structlog", "concurrent"} == set()
     )
     assert not {"reconciler.spec.resolve", "reconciler.executor.threads"} & modules
+
+
+BLAMED = """\
+apiVersion: reconciler/v1
+kind: Stack
+name: shop
+containers:
+  db:
+    image: base
+  web:
+    image: app
+    command: [serve, --password, hunter2]
+    user: nobody
+    links: [db, "db:other"]
+    volumes: ["data:/data", "./x:/data/x", "./y:/y"]
+    ports: ["8080:80", "127.0.0.5:8081:81", "9000-9010:90"]
+  tool:
+    image: app
+    user: root
+    volumes_from: [db, web]
+volumes: {data: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "message", "place"),
+    [
+        ("web", "no-such-command", "container {name} can't run", "9:5"),
+        ("web", "no-command", "there is no command", "9:5"),
+        ("web", "user", "unable to find user nobody", "10:11"),
+        ("tool", "not-executable", "it is not an executable file", "15:12"),
+        ("tool", "volumes-from", "takes its volumes from {name}, and there is no such container", "17:24"),
+        ("web", "working-dir", "the working folder /data can't be made", "8:12"),
+        ("web", "mount", "the host path to be mounted at /data/x is not there: /srv/x", "12:29"),
+        ("web", "mount", "the host folder {here}/y can't be made", "12:44"),
+        ("web", "mount", "/somewhere can't be mounted", "12:5"),
+        ("web", "port-taken", "host port 8080/tcp is in use by pid 8081", "13:13"),
+        ("web", "port-taken", "host port 127.0.0.5:8081/tcp is already allocated to container 8080", "13:24"),
+        ("web", "port-taken", "no host port from 9000 to 9010 is free for 90/tcp", "13:45"),
+        ("web", "no-such-address", "127.0.0.5 is not an address of this host", "13:24"),
+        ("tool", "link", "it has no links", ""),
+        ("web", "disk-full", "the disk is full", ""),
+    ],
+)
+def test_a_failed_step_names_the_place_in_the_spec_that_is_at_fault(
+    call, machine, monkeypatch, tmp_path, key, code, message, place
+):
+    (tmp_path / "blamed.yaml").write_text(BLAMED)
+    text = message.format(here=tmp_path, name=read("blamed.yaml").containers["web"].name)
+    perform = machine.perform
+
+    def failing(action, context):
+        if f"{action.verb} {action.subject}" == f"create container {key}":
+            raise ReconcilerError(text, code=code, hint="so it is")
+        return perform(action, context)
+
+    monkeypatch.setattr(machine, "perform", failing)
+    ran = call(machine, "apply", "blamed.yaml")
+    assert ran.code == 1
+    head, *lines = ran.err.splitlines()
+    told = f"can't create container {key}: {text}"
+    assert head == f"error: {f'blamed.yaml:{place}: ' if place else ''}{told}"
+    number, _, column = place.partition(":")
+    shown = [BLAMED.splitlines()[int(number) - 1], " " * (int(column) - 1) + "^"] if place else []
+    assert lines[:-1] == ["    " + line for line in shown if "hunter2" not in "".join(shown)]
+    assert lines[-1] == "  hint: so it is"
+
+
+def test_a_stack_from_standard_input_is_the_same_everywhere(tmp_path):
+    script = (
+        "import os, sys\nfrom reconciler.cli.main import main\n"
+        "from reconciler.runtimes.simulated.runtime import Simulated\n"
+        "machine = Simulated(['app', 'base'])\n"
+        "for folder in sys.argv[1:]:\n"
+        "    os.chdir(folder)\n"
+        "    sys.stdin.seek(0)\n"
+        "    assert main(['apply', '-q', '-'], machine) == 0\n"
+        "sys.stdin.seek(0)\n"
+        "assert main(['validate', '-'], machine) == 0\n"
+    )
+    (tmp_path / "sub").mkdir()
+    with open(tmp_path / "shop.yaml", "rb") as spec:
+        command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "sub")]
+        done = subprocess.run(command, stdin=spec, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "standard input: ok, 2 containers\n", "")
+
+
+def test_a_link_to_the_spec_is_no_other_file(call, machine, tmp_path):
+    assert call(machine, "apply", "shop.yaml").code == 0
+    (tmp_path / "link.yaml").symlink_to("shop.yaml")
+    ran = call(machine, "apply", "link.yaml")
+    assert (ran.code, ran.err) == (0, "")

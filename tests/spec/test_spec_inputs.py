@@ -97,7 +97,17 @@ class TestFiles:
         stack = load_stack(FileTree("-", spec.encode), {}).stack
         assert stack.containers["web"].image == "nginx"
         assert stack.containers["web"].volumes[0].source == str(tmp_path / "x")
-        assert str(stack.position_of("name")) == "<stdin>:3:7"
+        assert str(stack.position_of("name")) == "standard input:3:7"
+        assert stack.origin == "-"
+
+    def test_a_link_to_a_spec_is_that_spec_but_stands_where_the_link_is(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "real.yaml").write_text(HEAD + "containers: {web: {image: nginx, volumes: ['./x:/x']}}\n")
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "link.yaml").symlink_to("../real.yaml")
+        stack = load_stack("sub/link.yaml", {}).stack
+        assert (stack.source, stack.origin) == ("sub/link.yaml", str(tmp_path / "real.yaml"))
+        assert stack.containers["web"].volumes[0].source == str(tmp_path / "sub" / "x")
 
     def test_a_missing_file_names_the_nearest(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -128,6 +128,19 @@ def test_every_cut_of_a_cached_document_is_ignored():
         assert resolve("shop.yaml") == expected
 
 
+def test_one_file_read_through_links_in_two_folders_is_two_stacks(tmp_path, spec, monkeypatch):
+    spec.write_text(SPEC + "    volumes: ['./data:/data']\n")
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "shop.yaml").symlink_to(spec)
+        (folder / "db.env").write_text("API_TOKEN=t0p-t0ken\n")
+        monkeypatch.chdir(folder)
+        stack = resolve("shop.yaml")
+        assert stack.origin == str(spec)
+        assert stack.containers["db"].volumes[0].source == str(folder / "data")
+
+
 def test_looking_writes_nothing(tmp_path):
     resolve("shop.yaml", remember=False)
     assert not (tmp_path / "root").exists()

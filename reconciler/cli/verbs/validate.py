@@ -8,6 +8,7 @@ from reconciler.cli.parser import add_json
 from reconciler.cli.problems import described
 from reconciler.kits.errors import EXIT_ERROR, ReconcilerError, problems_of
 from reconciler.kits.text import plural, printable
+from reconciler.sources.files import STANDARD_INPUT, STANDARD_INPUT_SHOWN
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,7 +41,8 @@ def run(options: Any, shell: Shell) -> int:
         for problem in problems:
             shell.report(problem)
         if not problems:
-            shell.line(f"{printable(path)}: ok, {plural(count, 'container')}")
+            shown = STANDARD_INPUT_SHOWN if path == STANDARD_INPUT else printable(path)
+            shell.line(f"{shown}: ok, {plural(count, 'container')}")
     if options.json:
         shell.json(documents)
     return EXIT_ERROR if failed else 0
