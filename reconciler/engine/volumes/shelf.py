@@ -9,6 +9,8 @@ from reconciler.engine.volumes import usage, volumes
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from reconciler.engine.paths import Paths
     from reconciler.engine.store import Store
     from reconciler.engine.volumes.volumes import Volume
@@ -52,16 +54,19 @@ class Shelf:
 
     def remove(self, name: str) -> None:
         """Delete a volume and its data for good; refused while a container has it, running or not."""
-        volume, users = self.get(name)
-        if users:
-            raise ReconcilerError(
-                f"remove {name}: volume is in use - [{', '.join(users)}]",
-                code="in-use",
-                hint="remove the containers first",
-            )
-        volumes.remove_folder(self._paths, volume.name)
-        with self._store.write() as connection:
-            volumes.forget(connection, volume.name)
+
+        def chosen(connection: sqlite3.Connection) -> list[str]:
+            if volumes.get(connection, name) is None:
+                raise _missing(name)
+            if users := usage.users(connection).get(name):
+                raise ReconcilerError(
+                    f"remove {name}: volume is in use - [{', '.join(users)}]",
+                    code="in-use",
+                    hint="remove the containers first",
+                )
+            return [name]
+
+        volumes.take_away(self._paths, self._store, chosen)
 
 
 def _missing(name: str) -> ReconcilerError:

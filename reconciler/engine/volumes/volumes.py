@@ -1,30 +1,40 @@
 """Named and anonymous volumes: rows, folders, and the first filling with what the image has at the mount point.
 
-A volume's data is never touched once it is there. Its folder appears in one step (made aside, then renamed), so that
-a crash leaves either none or a complete one.
+A volume's data is never touched once it is there. What a volume is filled with is made aside and complete on the disk
+before the first of it can be seen; who was cut off then is finished by the next that needs the volume. The data folder
+itself is never replaced: a container may have it mounted.
+
+    ROOT/volumes/NAME/_data       the data
+    ROOT/volumes/NAME/_filling    a copy that is being made; worthless after a crash
+    ROOT/volumes/NAME/_filled     a complete copy that is being moved into `_data`
+    ROOT/volumes/.removed-RANDOM  a removed volume; no volume's name begins like that
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
-from reconciler.engine.kernel import files, locks
-from reconciler.engine.kernel.copying import copy_tree
+from reconciler.engine.kernel import copying, files, locks
 from reconciler.engine.kernel.rooted import Rooted, open_root
+from reconciler.engine.volumes import usage
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from reconciler.engine.paths import Paths
+    from reconciler.engine.store import Store
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REST = _FIRST | frozenset("_.-")
+_REMOVED = ".removed-"
 
 
 class Volume(Frozen):
@@ -100,19 +110,17 @@ def anonymous_of(connection: sqlite3.Connection, owner: str) -> dict[str, str]:
     return {row["target"]: row["name"] for row in rows}
 
 
-def forget(connection: sqlite3.Connection, name: str) -> None:
-    """Take the row away; the folder is the caller's next step."""
-    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+# --- making and filling ------------------------------------------------------------------------------------------------
 
 
 def make_folder(paths: Paths, name: str) -> None:
     """Have the volume's data folder, empty when it is new."""
-    data = paths.volume_data(name)
-    if os.path.isdir(data):
+    if os.path.isdir(paths.volume_data(name)) and not os.path.lexists(_filled(paths, name)):
         return
     with _filling(paths, name):
-        if not os.path.isdir(data):
-            _appear(paths, name, None)
+        _go_on(paths, name)
+        if not os.path.isdir(paths.volume_data(name)):
+            _fill(paths, name, None)
 
 
 def fill(paths: Paths, name: str, image: Rooted, target: str) -> None:
@@ -120,8 +128,7 @@ def fill(paths: Paths, name: str, image: Rooted, target: str) -> None:
 
     A volume that holds something stays as it is, and so does one whose target is not a folder of the image.
     """
-    data = paths.volume_data(name)
-    if os.path.isdir(data) and os.listdir(data):
+    if _holds_something(paths, name) and not os.path.lexists(_filled(paths, name)):
         return
     try:
         source = image.subroot(target)
@@ -135,8 +142,9 @@ def fill(paths: Paths, name: str, image: Rooted, target: str) -> None:
             hint="choose another target, or mount a host file",
         ) from error
     with source, _filling(paths, name):
-        if not (os.path.isdir(data) and os.listdir(data)):
-            _appear(paths, name, source)
+        _go_on(paths, name)
+        if not _holds_something(paths, name):
+            _fill(paths, name, source)
 
 
 def _filling(paths: Paths, name: str) -> AbstractContextManager[None]:
@@ -147,8 +155,18 @@ def _lock(paths: Paths, name: str) -> str:
     return os.path.join(paths.locks, f"volume-{name}")
 
 
-def _appear(paths: Paths, name: str, source: Rooted | None) -> None:
-    folder = os.path.dirname(paths.volume_data(name))
+def _filled(paths: Paths, name: str) -> str:
+    return os.path.join(os.path.dirname(paths.volume_data(name)), "_filled")
+
+
+def _holds_something(paths: Paths, name: str) -> bool:
+    data = paths.volume_data(name)
+    return os.path.isdir(data) and bool(os.listdir(data))
+
+
+def _fill(paths: Paths, name: str, source: Rooted | None) -> None:
+    data = paths.volume_data(name)
+    folder = os.path.dirname(data)
     files.make_folders(folder, 0o711)
     aside = os.path.join(folder, "_filling")
     files.remove_tree(aside)
@@ -156,10 +174,120 @@ def _appear(paths: Paths, name: str, source: Rooted | None) -> None:
     files.chmod(aside, 0o755)
     if source is not None:
         with open_root(aside) as new:
-            copy_tree(source, new)
-    # rename(2) replaces an empty folder, and refuses when somebody has written into it meanwhile
-    files.rename(aside, paths.volume_data(name))
+            copying.copy_tree(source, new)
+            if os.listdir(aside):
+                _sync(aside)
+    files.rename(aside, _filled(paths, name) if os.path.isdir(data) else data)
     files.sync_folder(folder)
+    _go_on(paths, name)
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        copying.sync_filesystem(fd)
+    finally:
+        os.close(fd)
+
+
+def _go_on(paths: Paths, name: str) -> None:
+    """Move what a volume is filled with into its folder, which others may have mounted: what they made meanwhile stays."""
+    filled, data = _filled(paths, name), paths.volume_data(name)
+    try:
+        names = sorted(os.listdir(filled))
+    except FileNotFoundError:
+        return
+    files.make_folders(data, 0o755)
+    for entry in names:
+        _move_if_free(os.path.join(filled, entry), os.path.join(data, entry))
+    inside, outside = (os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (filled, data))
+    try:
+        copying.copy_attributes(inside, outside, b".", os.fstat(inside))
+    finally:
+        os.close(inside)
+        os.close(outside)
+    files.remove_tree(filled)
+
+
+def _move_if_free(old: str, new: str) -> None:
+    if os.path.lexists(new):
+        return
+    if os.path.isdir(old) and not os.path.islink(old):
+        try:
+            files.rename(old, new)  # replaces at most an empty folder that was made in this moment
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        return
+    with contextlib.suppress(FileExistsError):
+        files.link(old, new)  # unlike rename(2), replaces nothing
+    files.unlink(old)
+
+
+# --- removing -------------------------------------------------------------------------------------------------------
+
+
+def discard(paths: Paths, store: Store, names: Iterable[str], since: float = 0.0) -> None:
+    """Delete, with their data, those of the volumes that no container mounts and that were made at `since` or later."""
+    wanted = tuple(dict.fromkeys(names))
+    if not wanted:
+        return
+
+    def chosen(connection: sqlite3.Connection) -> list[str]:
+        users = usage.users(connection)
+        found = [get(connection, name) for name in wanted if name not in users]
+        return [volume.name for volume in found if volume and volume.created >= since]
+
+    take_away(paths, store, chosen)
+
+
+def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection], Sequence[str]]) -> None:
+    """Delete for good the volumes that `choose` names; what it raises is the caller's.
+
+    It is asked in the transaction in which rows and folders go, so that nobody can begin to use one meanwhile. The
+    folders only move then; what a killed process has left of them goes with the next removal.
+    """
+    with locks.held(os.path.join(paths.locks, "volumes-removed")):
+        moved: list[tuple[str, str]] = []
+        try:
+            with store.write() as connection:
+                for name in choose(connection):
+                    _move_away(paths, name, moved)
+                    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        except (OSError, sqlite3.Error, ReconcilerError):
+            for folder, aside in moved:
+                with contextlib.suppress(OSError):
+                    files.rename(aside, folder)
+            raise
+        _sweep(paths)
+
+
+def _move_away(paths: Paths, name: str, moved: list[tuple[str, str]]) -> None:
+    check_name(name)
+    folder = os.path.dirname(paths.volume_data(name))
+    aside = os.path.join(paths.volumes, _REMOVED + os.urandom(8).hex())
+    try:
+        files.rename(folder, aside)
+    except FileNotFoundError:
+        pass
+    else:
+        moved.append((folder, aside))
+    files.remove_file(_lock(paths, name))
+
+
+def _sweep(paths: Paths) -> None:
+    try:
+        names = os.listdir(paths.volumes)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(_REMOVED):
+            files.remove_tree(os.path.join(paths.volumes, name))
+
+
+def forget(connection: sqlite3.Connection, name: str) -> None:
+    """Take the row away; the folder is the caller's next step."""
+    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
 
 
 def remove_folder(paths: Paths, name: str) -> None:
