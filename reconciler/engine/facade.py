@@ -6,10 +6,10 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.registry import Registry
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.lifecycle import Lifecycle
     from reconciler.engine.containers.settle import Settling
 
-_UNFIT = frozenset(',:\\"\n')
+_UNFIT = frozenset(",:\\\"'\n")
 """Characters that overlayfs options or a monitor's log path can't carry."""
 
 
@@ -71,9 +71,11 @@ class Engine:
     def remove_leftovers(self) -> None:
         """What `tidy` has a process do."""
         self.network.teardown()
-        if self.containers.none_left():
-            with contextlib.suppress(OSError):  # a monitor is ending, or one of another run has come: next time
-                cgroups.remove(self.paths.cgroup, timeout=5.0)
+        end = time.monotonic() + 5.0  # a monitor may just be ending
+        while self.containers.none_left() and time.monotonic() < end:
+            if not cgroups.remove_empty(f"{self.paths.cgroup}/monitors", self.paths.cgroup):
+                return
+            time.sleep(0.05)
 
 
 def _claim(folders: Iterable[str]) -> None:
@@ -87,7 +89,7 @@ def _claim(folders: Iterable[str]) -> None:
     for folder in folders:
         if _UNFIT.intersection(folder):
             raise ReconcilerError(
-                f"{folder!r} can't be a root: its path holds one of , : \\ \" or a newline",
+                f"{folder!r} can't be a root: its path holds one of a comma, a colon, a backslash, a quote or a newline",
                 code="root",
                 hint="set RECONCILER_ROOT and RECONCILER_RUN to plain paths",
             )

@@ -77,7 +77,8 @@ CREATE TABLE containers (
     oom           INTEGER NOT NULL DEFAULT 0,
     started       REAL NOT NULL DEFAULT 0,
     finished      REAL NOT NULL DEFAULT 0,
-    restarts      INTEGER NOT NULL DEFAULT 0,
+    restarts      INTEGER NOT NULL DEFAULT 0,   -- by policy, since somebody started it
+    streak        INTEGER NOT NULL DEFAULT 0,   -- of those in a row after a short run: what the back-off counts
     restart_at    REAL NOT NULL DEFAULT 0,
     address       TEXT NOT NULL DEFAULT ''      -- inside the bridge's network, while a lease is held or wanted again
 ) WITHOUT ROWID;
@@ -183,14 +184,33 @@ class Store:
                 os.close(self._lock_fd)
                 self._lock_fd = -1
 
+    def _keep_room(self) -> None:
+        """Have some disk space in reserve, and give it up when the disk is nearly full.
+
+        So containers can be listed, stopped and removed on a full disk, which makes room.
+        """
+        reserve = self._paths.store + ".reserve"
+        facts = os.statvfs(self._paths.root)
+        free = facts.f_bavail * facts.f_frsize
+        if free < _RESERVE:
+            files.remove_file(reserve)
+        elif free > _PLENTY and not os.path.exists(reserve):
+            fd = files.create(reserve, 0o600, 0)
+            try:
+                files.allocate(fd, _RESERVE)
+            finally:
+                os.close(fd)
+
     def _open(self) -> sqlite3.Connection:
         if self._connection:
             return self._connection
+        self._keep_room()
         self._lock_fd = files.create(self._paths.store + ".lock", 0o600, 0)
         try:
             connection = sqlite3.connect(self._paths.store, timeout=60.0, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
-            # Checkpoints happen under our own lock only: SQLite 3.40 can lose frames when two run at once.
+            # Checkpoints happen under our own lock, or by the last one to close, who is alone: SQLite 3.40 can lose
+            # frames when two run at once.
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute("PRAGMA synchronous=NORMAL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -235,6 +255,9 @@ class Store:
 
 
 _WAL_LIMIT = 4 << 20
+_RESERVE = 2 << 20
+_PLENTY = 64 << 20
+"""Bytes: what is kept in reserve, and from how much free space on."""
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str:

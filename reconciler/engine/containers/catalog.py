@@ -56,6 +56,7 @@ class Record(Frozen):
     started: float
     finished: float
     restarts: int
+    streak: int
     restart_at: float
     address: str
     ports: tuple[PortLease, ...]
@@ -203,6 +204,7 @@ _COLUMNS = frozenset(
         "started",
         "finished",
         "restarts",
+        "streak",
         "restart_at",
         "address",
     ]

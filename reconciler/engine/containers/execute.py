@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import stat
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, effective, status
 from reconciler.engine.containers.oci import Process
-from reconciler.engine.kernel import files, programs
+from reconciler.engine.kernel import files, programs, terminals
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.lifecycle import Lifecycle
@@ -57,7 +59,9 @@ def execute(
     path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{os.urandom(8).hex()}.json")
     files.write_file(path, json.dumps(process.document()).encode())
     try:
-        call = lifecycle.runtime.arguments("exec", *(["--detach"] if detach else []), "--process", path, record.id)
+        pid_file = f"{path}.pid"
+        options = [*(["--detach"] if detach else []), "--process", path, "--pid-file", pid_file]
+        call = lifecycle.runtime.arguments("exec", *options, record.id)
         started = programs.spawn(
             call,
             stdin=None if interactive else programs.NULL,
@@ -65,9 +69,11 @@ def execute(
             stderr=None,
             new_session=detach,
         )
-        return _wait(started)
+        with _resizing(pid_file) if terminal else contextlib.nullcontext():
+            return _wait(started)
     finally:
         files.remove_file(path)
+        files.remove_file(f"{path}.pid")
 
 
 def _wait(process: programs.Started) -> int:
@@ -76,6 +82,21 @@ def _wait(process: programs.Started) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             code = process.wait()
             return 128 - code if code < 0 else code
+
+
+@contextlib.contextmanager
+def _resizing(pid_file: str) -> Iterator[None]:
+    """Pass changes of our terminal's size on to the command's, which the OCI runtime does not do."""
+
+    def resize(_number: int, _frame: object) -> None:
+        with contextlib.suppress(OSError, ValueError), open(pid_file, encoding="ascii") as file:
+            terminals.copy_size(0, int(file.read()))
+
+    before = signal.signal(signal.SIGWINCH, resize)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
 
 
 def _process(
@@ -91,12 +112,28 @@ def _process(
     config = record.config
     # /proc/PID/root is the container's root with all its mounts, as the command will see it
     with open_root(f"/proc/{record.pid}/root") as root:
-        who = bundle.user_of(root, user or config.user or image.user)
+        try:
+            who = bundle.user_of(root, user or config.user or image.user)
+        except ReconcilerError as error:
+            error.exit_code = NOT_EXECUTABLE
+            raise
         inherited = effective.environment_of(record, image, lifecycle.link_variables(record), who.home, terminal)
         merged = effective.merge_environment(inherited, environment)
         where = working_dir or config.working_dir or image.working_dir or "/"
+        _check_folder(root, where)
         _check_command(root, merged, command[0], where)
     return Process(tuple(command), merged, where, who, terminal)
+
+
+def _check_folder(root: Rooted, path: str) -> None:
+    try:
+        is_folder = stat.S_ISDIR(root.stat(path).st_mode)
+    except OSError:
+        is_folder = False
+    if not is_folder:
+        raise ReconcilerError(
+            f"exec: the working folder {path} is not there", code="working-dir", exit_code=NOT_EXECUTABLE
+        )
 
 
 def _check_command(root: Rooted, environment: Sequence[str], name: str, working_dir: str) -> None:

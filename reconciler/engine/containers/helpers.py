@@ -8,21 +8,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.runtime import write_script
-from reconciler.engine.kernel import cgroups, files, locks, programs
+from reconciler.engine.kernel import files, locks, programs
 
 if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
 _HOOK = """#!/bin/sh
 # Run by a container's monitor after the container has ended; $1 is its id.
-# Starts Python only when there is something to do, and when nobody is at it already.
-[ -e "{run}/containers/$1/settle" ] || exit 0
-flock --shared --nonblock "{run}/locks/keeper" true || exit 0
+# Starts Python only when there is something to do, and when nobody is at it already (flock then ends with 75).
+[ -e '{run}/containers/'"$1"/settle ] || exit 0
+flock --shared --nonblock --conflict-exit-code 75 '{run}/locks/keeper' true
+[ $? -eq 75 ] && exit 0
 echo 0 2>/dev/null >/proc/self/oom_score_adj
-exec "{python}" -I -m reconciler.engine.containers.after settle "{root}" "{run}" "$1"
+exec '{python}' -I -m reconciler.engine.containers.after settle '{root}' '{run}' "$1"
 """
 
 
@@ -43,12 +45,25 @@ def wake_keeper(paths: Paths) -> None:
         files.write_file(poke, b"")
         files.remove_file(poke)
         return
-    keeper = start(paths, "keep")
-    with contextlib.suppress(OSError):
-        cgroups.enter(f"{paths.cgroup}/monitors", keeper.pid)
+    start(paths, "keep")
 
 
 def start(paths: Paths, task: str) -> programs.Started:
     """Start a process of ours that outlives this one, for a task of `after`."""
     module = "reconciler.engine.containers.after"
     return programs.spawn_detached([sys.executable, "-I", "-m", module, task, paths.root, paths.run])
+
+
+def note(paths: Paths, text: str) -> None:
+    """A line in RUN/after.log, where a process without a user says what went wrong. It never grows beyond _LONGEST."""
+    path = os.path.join(paths.run, "after.log")
+    with contextlib.suppress(OSError):
+        fresh = os.path.exists(path) and os.stat(path).st_size > _LONGEST
+        fd = files.create(path, 0o600, os.O_TRUNC if fresh else os.O_APPEND)
+        try:
+            files.write_all(fd, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n".encode())
+        finally:
+            os.close(fd)
+
+
+_LONGEST = 1 << 20

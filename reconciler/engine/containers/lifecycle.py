@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, ending, mounting, status, stopping
+from reconciler.engine.containers import bundle, catalog, ending, helpers, mounting, settle, status, stopping
 from reconciler.engine.containers.catalog import Record
 from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
@@ -123,6 +123,7 @@ class Lifecycle:
             started=0.0,
             finished=0.0,
             restarts=0,
+            streak=0,
             restart_at=0.0,
             address="",
             ports=(),
@@ -146,8 +147,10 @@ class Lifecycle:
         with self.lock(container_id):
             record = self._must(container_id)
             self._check_whole(record)
-            if self.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
+            if status.lives(record) and not status.waits(self.paths, record):
                 return
+            if record.state == catalog.RUNNING and not status.lives(record):
+                record = self.conclude(record)
             try:
                 self._preparing.prepare(record, self.runtime)
             except ReconcilerError as error:
@@ -172,21 +175,24 @@ class Lifecycle:
             self.stop(record.id)  # it has got its signal already: what runs now is about to end
         with self.lock(record.id):
             self.start_locked(record.id, restart=restart)
+        self._look_after_log(record.config)
+
+    def _look_after_log(self, config: ContainerConfig) -> None:
+        if config.log_max_size:
+            helpers.wake_keeper(self.paths)
 
     def start_locked(self, container_id: str, *, restart: bool = False) -> None:
         """`start` for a caller that holds the container's lock."""
         record = self._must(container_id)
         self._check_whole(record)
-        now = self.registry.status(record).state
-        if now in (catalog.RUNNING, status.PAUSED):
+        if status.lives(record) and not status.waits(self.paths, record):
             return
         if record.state == catalog.RUNNING and not status.lives(record):
             record = self.conclude(record)
-        self._check_links(record)
         try:
+            self._check_links(record)
             self._preparing.prepare(record, self.runtime)
             with self.store.write() as connection:
-                restarts = record.restarts + 1 if restart else 0
                 catalog.change(
                     connection,
                     container_id,
@@ -194,19 +200,27 @@ class Lifecycle:
                     state=catalog.RUNNING,
                     started=time.time(),
                     exit_code=None,
-                    restarts=restarts,
+                    restarts=record.restarts + 1 if restart else 0,
+                    streak=record.streak + 1 if restart else 0,
                     restart_at=0.0,
                     error="",
                     oom=0,
                 )
-            if record.config.restart != "no" or record.ports:
-                files.write_file(os.path.join(self.paths.bundle(container_id), bundle.SETTLE_MARK), b"")
+            self._mark_for_settling(record)
             self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
-            self.runtime.release(container_id)
+            self.runtime.release(container_id, lambda: status.lives(self._must(container_id)))
         except ReconcilerError as error:
             self._failed_start(record, error)
             raise
+
+    def _mark_for_settling(self, record: Record) -> None:
+        """Tell the exit hook whether there will be something to do."""
+        mark = os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK)
+        if record.config.restart != "no" or record.ports:
+            files.write_file(mark, b"")
+        else:
+            files.remove_file(mark)
 
     def _failed_start(self, before: Record, error: ReconcilerError) -> None:
         with contextlib.suppress(OSError, ReconcilerError):
@@ -216,7 +230,7 @@ class Lifecycle:
                 catalog.change(
                     connection,
                     before.id,
-                    state=catalog.EXITED if before.started else catalog.CREATED,
+                    state=_at_rest(before),
                     started=before.started,
                     error=error.message,
                     exit_code=before.exit_code or code,
@@ -248,6 +262,7 @@ class Lifecycle:
             record = self._must(record.id)
             with self.store.write() as connection:
                 catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
+            record = self._must(record.id)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
             if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
                 self.conclude(record)
@@ -279,23 +294,19 @@ class Lifecycle:
     def conclude(self, record: Record) -> Record:
         """Write down how a container that no longer runs has ended, and take down what its run leaves behind.
 
-        The caller holds the lock. One that never ran keeps its state.
+        The caller holds the lock. One that never ran keeps its state. One that its policy wants to run again is written
+        down as such in the same commit: whoever is cut off from here on, the restart is not lost.
         """
         waits = status.waits(self.paths, record)
         if record.state == catalog.RUNNING or (status.lives(record) and not waits):
             if not waits:
                 self._wait_for_exit_file(record)
-            ended = ending.exit_code(self.paths, record.id) or (None, time.time())
+            code, finished = ending.exit_code(self.paths, record.id) or (None, time.time())
+            oom = int(ending.was_out_of_memory(self.paths, record.id))
             with self.store.write() as connection:
-                catalog.change(
-                    connection,
-                    record.id,
-                    state=catalog.EXITED,
-                    exit_code=ended[0],
-                    finished=ended[1],
-                    oom=int(ending.was_out_of_memory(self.paths, record.id)),
-                )
-        elif record.state == catalog.RESTARTING:
+                now = settle.next_state(self._must(record.id), code, finished)
+                catalog.change(connection, record.id, exit_code=code, finished=finished, oom=oom, **now)
+        elif record.state == catalog.RESTARTING and record.wanted != "running":
             with self.store.write() as connection:
                 catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0)
         self._clear(record)
@@ -321,14 +332,20 @@ class Lifecycle:
         record = self.registry.find(name)
         with self.lock(record.id):
             record = self._must(record.id)
+            runs = status.lives(record) and not status.waits(self.paths, record)
+            moved = config.ports != record.config.ports
+            if moved and runs:
+                raise ReconcilerError(f"the ports of {record.name} can't be changed while it runs", code="running")
+            if moved:  # the old ones are shut, and a process that waits for its start still has them
+                record = self.conclude(record)
             with self.store.write() as connection:
-                if config.ports != record.config.ports:
-                    if self.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
-                        raise ReconcilerError(
-                            f"the ports of {record.name} can't be changed while it runs", code="running"
-                        )
+                if moved:
                     ports.lease(connection, record.id, config.owner, config.ports, record.ports)
                 catalog.change_config(connection, record.id, config)
+            if runs:
+                self._mark_for_settling(self._must(record.id))
+        if runs:
+            self._look_after_log(config)
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to the first process of a running container. SIGKILL means: and it shall stay down."""
@@ -396,3 +413,10 @@ class Lifecycle:
         volumes.remove_folder(self.paths, name)
         with self.store.write() as connection:
             volumes.forget(connection, name)
+
+
+def _at_rest(record: Record) -> str:
+    """The state of a container whose start has failed: as it was before."""
+    if record.state == catalog.RESTARTING:
+        return catalog.RESTARTING
+    return catalog.EXITED if record.started else catalog.CREATED

@@ -55,6 +55,8 @@ def read(
     Following ends once `ended()` and all is read. A rotation meanwhile is noticed by the file's inode: the old file is
     read to its end first.
     """
+    if not os.path.isdir(paths.container(container_id)):
+        return  # nothing was ever written, or it is gone
     log = _Log(paths.log(container_id))
     try:
         over = ended()
@@ -201,8 +203,9 @@ def rotate_if_due(paths: Paths, record: Record) -> bool:
         for number in range(keep - 2, 0, -1):
             if os.path.exists(f"{path}.{number}"):
                 files.rename(f"{path}.{number}", f"{path}.{number + 1}")
-        files.rename(path, f"{path}.1")
-        monitor.reopen_log(paths, record.id)
+        with monitor.controlled(paths, record.id) as reopen:
+            files.rename(path, f"{path}.1")
+            reopen()
         _wait_until(lambda: os.path.exists(path))
     return True
 

@@ -20,7 +20,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.engine.containers.runtime import OciRuntime
     from reconciler.engine.paths import Paths
@@ -58,7 +58,7 @@ def launch(
             _command_line(paths, runtime, container_id, name, hook),
             env={
                 "_OCI_SYNCPIPE": str(report),
-                "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin",
+                "PATH": ":".join(filter(None, (os.environ.get("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin"))),
                 "TMPDIR": bundle,
             },
             cwd=bundle,
@@ -173,13 +173,14 @@ def _monitor_pid(bundle: str) -> int:
         return 0
 
 
-def reopen_log(paths: Paths, container_id: str) -> None:
-    """Tell conmon to open the log file anew, after it was renamed.
+@contextlib.contextmanager
+def controlled(paths: Paths, container_id: str) -> Iterator[Callable[[], None]]:
+    """A function that tells conmon to open its log anew, after it was renamed. Raises OSError when no monitor listens.
 
     One control line a write: conmon loses the second of two (conmon 2.1).
     """
     fd = files.open_for_writing(os.path.join(paths.bundle(container_id), "ctl"), os.O_WRONLY | os.O_NONBLOCK)
     try:
-        files.write(fd, b"2 0 0\n")
+        yield lambda: files.write_all(fd, b"2 0 0\n")
     finally:
         os.close(fd)

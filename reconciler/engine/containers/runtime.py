@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from reconciler.engine.paths import Paths
 
@@ -81,43 +82,53 @@ class OciRuntime(Frozen):
         """A command line for the runtime."""
         return [self.program, f"--root={self.root}", *arguments]
 
-    def release(self, container_id: str, timeout: float = 60.0) -> None:
+    def release(self, container_id: str, lives: Callable[[], bool], timeout: float = 60.0) -> None:
         """Let a created container's process run: what `start` does, without starting a process for it.
 
-        Raises ReconcilerError when nobody waits at the other end.
+        `lives()` tells whether the process is still there. Raises ReconcilerError when nobody waits at the other end.
         """
         fifo = os.path.join(self.root, container_id, "exec.fifo")
+        attempt = self._release_crun if self.kind == "crun" else self._release_runc
         end = time.monotonic() + timeout
-        while True:
-            try:
-                if self.kind == "crun":
-                    fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
-                    try:
-                        # In this order: crun waits for the byte for ever, and takes the end of file for none.
-                        files.write(fd, b"0")
-                        files.remove_file(fifo)
-                    finally:
-                        os.close(fd)
-                else:
-                    self._release_runc(fifo)
-                return
-            except OSError as error:
-                # ENXIO: the process has not opened its end yet; it does within moments, or it is gone
-                if error.errno == errno.ENXIO and time.monotonic() < end:
-                    time.sleep(0.0005)
-                    continue
-                raise ReconcilerError(
-                    f"container {container_id[:12]} can't be started: its process is gone", code="start"
-                ) from error
-
-    def _release_runc(self, fifo: str) -> None:
-        fd = os.open(fifo, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.read(fd, 1)
+            while not attempt(fifo):
+                # The process has not opened its end yet; it does within moments, or it is gone.
+                if time.monotonic() > end or not lives():
+                    raise FileNotFoundError(errno.ENXIO, os.strerror(errno.ENXIO), fifo)
+                time.sleep(0.0005)
+        except OSError as error:
+            raise ReconcilerError(
+                f"container {container_id[:12]} can't be started: its process is gone", code="start"
+            ) from error
+
+    def _release_crun(self, fifo: str) -> bool:
+        """Crun's process reads a byte."""
+        try:
+            fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return False
+            raise
+        try:
+            # In this order: crun waits for the byte for ever, and takes the end of file for none.
+            files.write(fd, b"0")
+            files.remove_file(fifo)
         finally:
             os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
-            files.unlink(fifo)
+        return True
+
+    def _release_runc(self, fifo: str) -> bool:
+        """Runc's process writes a byte once somebody reads."""
+        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            if not poller.poll(10) or not os.read(fd, 1):
+                return False
+        finally:
+            os.close(fd)
+        files.remove_file(fifo)
+        return True
 
     def call(self, arguments: Sequence[str], timeout: float = 60.0) -> programs.Finished:
         """Run the runtime and wait."""

@@ -7,75 +7,15 @@ second finds nothing to do. Nobody waits here: a restart that is due later is wr
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog
-from reconciler.kits.backoff import RESTART_RESET, restart_delay
-from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.backoff import RESTART_LAST, RESTART_RESET, restart_delay
+from reconciler.kits.frozen import replace
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.lifecycle import Lifecycle
-
-
-class Settling:
-    """Settles containers of one engine."""
-
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self._lifecycle = lifecycle
-        self._registry = lifecycle.registry
-        self._paths = lifecycle.paths
-
-    def settle(self, container_id: str, now: float | None = None) -> float:
-        """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
-
-        A failure of the restart counts as another end: it is tried again after the next delay.
-        """
-        with self._lifecycle.lock(container_id):
-            record = self._registry.get(container_id)
-            if record is None or record.phase != catalog.READY:
-                return 0.0
-            now = time.time() if now is None else now
-            if record.state == catalog.RUNNING:
-                if self._registry.status(record).state != catalog.EXITED:
-                    return 0.0
-                record = self._lifecycle.conclude(record)
-                return self._after_end(record, now)
-            if record.state == catalog.RESTARTING:
-                if record.restart_at > now:
-                    return record.restart_at
-                return self._restart(record, now)
-            return 0.0
-
-    def _after_end(self, record: Record, now: float) -> float:
-        if not restarts_by_policy(record):
-            return 0.0
-        ran = max(0.0, record.finished - record.started)
-        restarts = 0 if ran >= RESTART_RESET else record.restarts
-        delay = restart_delay(ran, restarts)
-        if delay <= 0.0:
-            return self._restart(record, now, reset=True)
-        return self._restart_later(record, now + delay)
-
-    def _restart_later(self, record: Record, when: float) -> float:
-        with self._lifecycle.store.write() as connection:
-            catalog.change(connection, record.id, state=catalog.RESTARTING, restart_at=when)
-        return when
-
-    def _restart(self, record: Record, now: float, *, reset: bool = False) -> float:
-        if reset:
-            with self._lifecycle.store.write() as connection:
-                catalog.change(connection, record.id, restarts=0)
-        try:
-            self._lifecycle.start_locked(record.id, restart=True)
-        except ReconcilerError:
-            with self._lifecycle.store.write() as connection:
-                catalog.change(connection, record.id, restarts=record.restarts + 1)
-            again = self._registry.get(record.id)
-            if again is None or not restarts_by_policy(again):
-                return 0.0
-            return self._restart_later(again, now + restart_delay(0.0, again.restarts))
-        return 0.0
 
 
 def restarts_by_policy(record: Record) -> bool:
@@ -87,3 +27,68 @@ def restarts_by_policy(record: Record) -> bool:
         limit = record.config.max_retries
         return record.exit_code != 0 and (not limit or record.restarts < limit)
     return policy in ("always", "unless-stopped")
+
+
+def next_state(record: Record, code: int | None, finished: float) -> dict[str, Any]:
+    """Columns for a container that ran and has ended with `code`: exited, or to be restarted and when.
+
+    A run that was long enough begins the back-off anew; the count of restarts goes on, as Docker's does.
+    """
+    if not restarts_by_policy(replace(record, exit_code=code)):
+        return {"state": catalog.EXITED, "restart_at": 0.0}
+    ran = max(0.0, finished - record.started)
+    streak = 0 if ran >= RESTART_RESET else record.streak
+    due = finished + restart_delay(ran, streak)
+    return {"state": catalog.RESTARTING, "restart_at": due, "streak": streak}
+
+
+class Settling:
+    """Settles containers of one engine."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._registry = lifecycle.registry
+
+    def settle(self, container_id: str) -> float:
+        """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
+
+        A failure of the restart counts as another end: it is tried again after the next delay.
+        """
+        if self._registry.get(container_id) is None:
+            return 0.0  # before the lock: its file would be made anew for nobody
+        with self._lifecycle.lock(container_id):
+            record = self._registry.get(container_id)
+            if record is None or record.phase != catalog.READY:
+                return 0.0
+            if record.state == catalog.RUNNING:
+                if self._registry.status(record).state != catalog.EXITED:
+                    return 0.0
+                record = self._lifecycle.conclude(record)
+            if record.state != catalog.RESTARTING:
+                return 0.0
+            # a clock that was set back must not hold a restart up
+            due = min(record.restart_at, time.time() + RESTART_LAST)
+            return due if due > time.time() else self._restart(record)
+
+    def _restart(self, record: Record) -> float:
+        try:
+            self._lifecycle.start_locked(record.id, restart=True)
+        except Exception as error:
+            return self._try_again(record, str(error))
+        return 0.0
+
+    def _try_again(self, record: Record, why: str) -> float:
+        failed = replace(record, restarts=record.restarts + 1, streak=record.streak + 1)
+        due = time.time() + restart_delay(0.0, failed.streak)
+        again = restarts_by_policy(failed)
+        with self._lifecycle.store.write() as connection:
+            catalog.change(
+                connection,
+                record.id,
+                state=catalog.RESTARTING if again else catalog.EXITED,
+                restarts=failed.restarts,
+                streak=failed.streak,
+                restart_at=due if again else 0.0,
+                error=why,
+            )
+        return due if again else 0.0

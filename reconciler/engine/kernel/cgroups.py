@@ -20,6 +20,9 @@ _NO_TASKS_WITHOUT_SETUP = frozenset({"cpuset"})
 """v1 controllers whose fresh groups take no process until they are configured."""
 
 
+_ATTEMPTS = 100
+
+
 @functools.cache
 def form() -> str:
     """Tell v1, hybrid and v2 apart; an empty string where no cgroups are mounted."""
@@ -65,7 +68,7 @@ def enter(group: str, pid: int) -> None:
         if os.path.basename(hierarchy) in _NO_TASKS_WITHOUT_SETUP:
             continue
         path = os.path.join(hierarchy, group)
-        while True:
+        for _ in range(_ATTEMPTS):
             try:
                 _write_control(path + "/cgroup.procs", str(pid))
                 break
@@ -80,7 +83,7 @@ def members(group: str) -> set[int]:
     found: set[int] = set()
     for hierarchy in hierarchies():
         with (
-            contextlib.suppress(FileNotFoundError, ValueError),
+            contextlib.suppress(OSError, ValueError),
             open(f"{hierarchy}/{group}/cgroup.procs", encoding="ascii") as file,
         ):
             found.update(int(line) for line in file)
@@ -129,6 +132,19 @@ def remove(group: str, timeout: float = 10.0) -> None:
     end = time.monotonic() + timeout
     for hierarchy in hierarchies():
         _remove(os.path.join(hierarchy, group), end)
+
+
+def remove_empty(*groups: str) -> bool:
+    """Remove groups, in this order, from every hierarchy where they are empty; returns whether any is left."""
+    left = False
+    for path in (os.path.join(hierarchy, group) for hierarchy in hierarchies() for group in groups):
+        try:
+            files.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            left = True
+    return left
 
 
 def _remove(path: str, end: float) -> None:

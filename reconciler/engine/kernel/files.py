@@ -93,6 +93,12 @@ def truncate(fd: int, size: int) -> None:
 
 
 @effect
+def allocate(fd: int, size: int) -> None:
+    """posix_fallocate(3): have `size` bytes of disk space behind the file."""
+    os.posix_fallocate(fd, 0, size)
+
+
+@effect
 def fsync(fd: int) -> None:
     """fsync(2): what was written through `fd` is on the disk."""
     os.fsync(fd)

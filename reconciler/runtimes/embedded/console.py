@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ class EmbeddedConsole:
         running = now.state in (catalog.RUNNING, status.PAUSED)
         command: tuple[str, ...] = ()
         if image:
-            command = effective.arguments_of(record.config, image)
+            with contextlib.suppress(ReconcilerError):  # none was given: its start will say so
+                command = effective.arguments_of(record.config, image)
         notes = record.config.notes
         return ContainerSummary(
             id=record.id,

@@ -111,10 +111,6 @@ class EmbeddedRuntime:
             case kinds.StartContainer():
                 record = self._record(action.stack, action.key)
                 self.engine.lifecycle.start(record.id)
-                if record.config.log_max_size:
-                    from reconciler.engine.containers import helpers  # noqa: PLC0415
-
-                    helpers.wake_keeper(self.engine.paths)
             case kinds.StopContainer():
                 record = self._record(action.stack, action.key)
                 ran = self.engine.lifecycle.stop(record.id, cancelled=context.cancelled)
