@@ -247,19 +247,38 @@ def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection],
     It is asked in the transaction in which rows and folders go, so that nobody can begin to use one meanwhile. The
     folders only move then; what a killed process has left of them goes with the next removal.
     """
-    with locks.held(os.path.join(paths.locks, "volumes-removed")):
-        moved: list[tuple[str, str]] = []
+    moved: list[tuple[str, str]] = []
+    try:
+        with store.write() as connection:
+            names = choose(connection)
+            leftovers = _leftovers(paths)  # in here, so that none is somebody's whose transaction may still fail
+            for name in names:
+                _move_away(paths, name, moved)
+                connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
+    except (OSError, sqlite3.Error, ReconcilerError):
+        for folder, aside in moved:
+            with contextlib.suppress(OSError):
+                files.rename(aside, folder)
+        raise
+    for path in (*leftovers, *(aside for _, aside in moved)):
+        _remove_with_others(path)
+
+
+def _leftovers(paths: Paths) -> list[str]:
+    try:
+        return [os.path.join(paths.volumes, name) for name in os.listdir(paths.volumes) if name.startswith(_REMOVED)]
+    except FileNotFoundError:
+        return []
+
+
+def _remove_with_others(path: str) -> None:
+    """Remove a tree that somebody else may be removing as well: each error of this kind means that it got smaller."""
+    while os.path.lexists(path):
         try:
-            with store.write() as connection:
-                for name in choose(connection):
-                    _move_away(paths, name, moved)
-                    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
-        except (OSError, sqlite3.Error, ReconcilerError):
-            for folder, aside in moved:
-                with contextlib.suppress(OSError):
-                    files.rename(aside, folder)
-            raise
-        _sweep(paths)
+            files.remove_tree(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
 
 
 def _move_away(paths: Paths, name: str, moved: list[tuple[str, str]]) -> None:
@@ -273,16 +292,6 @@ def _move_away(paths: Paths, name: str, moved: list[tuple[str, str]]) -> None:
     else:
         moved.append((folder, aside))
     files.remove_file(_lock(paths, name))
-
-
-def _sweep(paths: Paths) -> None:
-    try:
-        names = os.listdir(paths.volumes)
-    except FileNotFoundError:
-        return
-    for name in names:
-        if name.startswith(_REMOVED):
-            files.remove_tree(os.path.join(paths.volumes, name))
 
 
 def forget(connection: sqlite3.Connection, name: str) -> None:
