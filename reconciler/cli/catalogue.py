@@ -50,6 +50,35 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 MODULES: dict[str, str] = {name: _PACKAGE + module for _, verbs in GROUPS for name, _, module in verbs}
 SUMMARIES: dict[str, str] = {name: summary for _, verbs in GROUPS for name, summary, _ in verbs}
 
+ELSEWHERE: dict[str, str] = {
+    "attach": "reconciler logs -f shows what a container writes",
+    "build": "there is nothing that builds images: build elsewhere, and reconciler load the archive",
+    "commit": "there is nothing that makes images of containers",
+    "config": "reconciler validate checks a spec",
+    "cp": "there is no copying yet: reconciler exec NAME tar, or a mount, can do it",
+    "create": "containers come from a spec: reconciler apply SPEC",
+    "diff": "reconciler plan SPEC shows what has come apart from a spec",
+    "events": "there is no stream of events yet",
+    "explain": "reconciler plan SPEC shows each step with its reasons",
+    "history": "reconciler inspect IMAGE shows an image's layers",
+    "info": "reconciler version shows versions and places",
+    "login": "there are no registries yet: reconciler load takes an archive",
+    "ls": "reconciler ps -a lists containers",
+    "pause": "there is no pausing yet",
+    "pull": "there is no pulling yet: reconciler load takes an archive that docker save or skopeo made",
+    "push": "there are no registries yet",
+    "restart": "reconciler stop NAME, then reconciler start NAME",
+    "run": "containers come from a spec: reconciler apply SPEC",
+    "save": "there is nothing that saves images yet",
+    "stats": "there are no statistics yet: cgroupfs has the figures",
+    "tag": "reconciler load and reconciler import name images",
+    "top": "reconciler exec NAME ps shows processes, where the image has ps",
+    "unpause": "there is no pausing yet",
+    "up": "reconciler apply SPEC brings a stack up",
+    "wait": "there is no waiting for an end yet",
+}
+"""What users of Docker and Compose type that is no verb here: what to do instead."""
+
 
 def overview() -> str:
     """What `reconciler --help` prints."""

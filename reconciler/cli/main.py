@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from reconciler.cli.catalogue import MODULES, overview
+from reconciler.cli.catalogue import ELSEWHERE, MODULES, overview
 from reconciler.cli.shell import Shell
 from reconciler.kits.errors import EXIT_INTERRUPTED, EXIT_USAGE, UsageError, as_failure
 
@@ -115,11 +115,11 @@ def _global_options(argv: list[str], shell: Shell) -> list[str] | None:
 
 
 def _unknown(verb: str) -> UsageError:
-    from reconciler.kits.text import nearest  # noqa: PLC0415 - on an error's way out
+    from reconciler.cli.typos import meant_by  # noqa: PLC0415 - on an error's way out
 
-    meant = nearest(verb, MODULES)
+    meant = meant_by(verb, MODULES)
     hint = f"did you mean reconciler {meant}?" if meant else "reconciler --help lists them"
-    return UsageError(f'there is no verb "{verb}"', hint=hint)
+    return UsageError(f'there is no verb "{verb}"', hint=ELSEWHERE.get(verb, hint))
 
 
 def _hang_up() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from reconciler.kits.masking import MASK, looks_secret, masked
+from reconciler.kits.masking import masked, masked_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
+
+_NAMED = ("Labels", "Annotations", "Options")
+_COMMANDS = ("Cmd", "Entrypoint", "Args", "Test", "Shell")
 
 
 def add_show_secrets(parser: Parser) -> None:
@@ -35,15 +38,23 @@ def show(names: Sequence[str], kind: str, shell: Shell, *, secrets: bool) -> int
     )
 
 
-def without_secrets(value: Any, name: str = "") -> Any:
-    """A JSON value with what looks secret masked: by its key, and within NAME=VALUE texts by NAME."""
+def without_secrets(value: Any, key: str = "") -> Any:
+    """A JSON value, the document's value under `key`, with what looks secret masked.
+
+    That is in labels and options by their name, in NAME=VALUE texts, in a command's words and in addresses. The
+    document's own keys name nothing that is secret.
+    """
     if isinstance(value, dict):
-        return {key: without_secrets(item, key) for key, item in value.items()}
+        if key in _NAMED:
+            return {name: masked(name, item) if isinstance(item, str) else item for name, item in value.items()}
+        return {name: without_secrets(item, name) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_secrets(item, name) for item in value]
+        if key in _COMMANDS:
+            return masked_words(value)
+        return [without_secrets(item, key) for item in value]
     if not isinstance(value, str):
         return value
     variable, has_value, content = value.partition("=")
     if has_value and variable.replace("_", "").isalnum():
         return f"{variable}={masked(variable, content)}"
-    return MASK if value and looks_secret(name) else masked("", value)
+    return masked("", value)

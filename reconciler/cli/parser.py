@@ -46,12 +46,12 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}", hint=self._usage())
 
     def _surplus(self, word: str) -> UsageError:
-        from reconciler.kits.text import nearest  # noqa: PLC0415 - on an error's way out
+        from reconciler.cli.typos import meant_by  # noqa: PLC0415 - on an error's way out
 
         if not word.startswith("-") or word == "-":
             return UsageError(f'{self.prog}: "{word}" is one argument too many', hint=self._usage())
         name = word.partition("=")[0]
-        meant = nearest(name, self._option_string_actions)
+        meant = meant_by(name, self._option_string_actions)
         hint = f"did you mean {meant}?" if meant else self._usage()
         return UsageError(f"{self.prog}: unknown option {name}", hint=hint)
 
@@ -68,9 +68,11 @@ def parser_for(verb: str, add_arguments: Callable[[Parser], None]) -> Parser:
     return parser
 
 
-def add_names(parser: Parser, what: str = "CONTAINER") -> None:
+def add_names(
+    parser: Parser, what: str = "CONTAINER", explained: str = "name, STACK/KEY or (the beginning of) an id"
+) -> None:
     """One or more names as the verb's arguments."""
-    parser.add_argument("names", metavar=what, nargs="+", help="name, STACK/KEY or (the beginning of) an id")
+    parser.add_argument("names", metavar=what, nargs="+", help=explained)
 
 
 def add_json(parser: Parser) -> None:

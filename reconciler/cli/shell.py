@@ -115,17 +115,27 @@ class Shell:
         *,
         echo: bool = True,
         before_errors: Callable[[], None] | None = None,
+        again: str = "",
     ) -> int:
-        """Try `act` on every name: those that worked are printed as typed, the errors come at the end; the exit code."""
+        """Try `act` on every name: those that worked are printed as typed, the errors come at the end; the exit code.
+
+        Where it failed with the code `again` it is tried again after the others, as long as that helps one of them.
+        """
         errors: list[ReconcilerError] = []
-        for name in names:
-            try:
-                act(name)
-            except ReconcilerError as error:
-                errors.append(error)
-                continue
-            if echo:
-                self.line(name)
+        names = list(names)
+        while names:
+            late: list[tuple[str, ReconcilerError]] = []
+            for name in names:
+                try:
+                    act(name)
+                except ReconcilerError as error:
+                    late.append((name, error))
+                    continue
+                if echo:
+                    self.line(name)
+            helped = len(late) < len(names)
+            names = [name for name, error in late if helped and error.code == again]
+            errors += [error for name, error in late if name not in names]
         if before_errors:
             before_errors()
         for failed in errors:

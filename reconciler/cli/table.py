@@ -41,7 +41,10 @@ def ago(then: float, now: float) -> str:
 
 
 def status(container: ContainerSummary, now: float) -> str:
-    """The STATUS cell: "Up 3 seconds", "Up 2 minutes (Paused)", "Exited (137) 4 days ago", "Created"."""
+    """The STATUS cell: "Up 3 seconds", "Up 2 minutes (Paused)", "Exited (137) 4 days ago", "Created".
+
+    "Exited (unknown)" is a container that ended where nobody saw it: its monitor was killed, or the machine went down.
+    """
     code = container.exit_code or 0
     match container.state:
         case "running":
@@ -50,6 +53,8 @@ def status(container: ContainerSummary, now: float) -> str:
             return f"Up {human_duration(now - container.started_at)} (Paused)"
         case "restarting":
             return f"Restarting ({code}) {ago(container.finished_at, now)}"
+        case "exited" if container.exit_code is None:
+            return "Exited (unknown)" + (f" {ago(container.finished_at, now)}" if container.finished_at else "")
         case "exited":
             return f"Exited ({code}) {ago(container.finished_at, now)}"
         case "removing":

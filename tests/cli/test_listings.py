@@ -99,6 +99,8 @@ def test_ps_draws_ports_together_that_are_the_same_on_both_sides(call, ports, ex
         ({"state": "paused", "started_at": NOW - 150}, "Up 2 minutes (Paused)"),
         ({"state": "restarting", "exit_code": 1, "finished_at": NOW - 2}, "Restarting (1) 2 seconds ago"),
         ({"state": "exited", "exit_code": 0, "finished_at": NOW - 86_400 * 59}, "Exited (0) 8 weeks ago"),
+        ({"state": "exited", "exit_code": None, "finished_at": NOW - 60}, "Exited (unknown) About a minute ago"),
+        ({"state": "exited", "exit_code": None}, "Exited (unknown)"),
         ({"state": "dead"}, "Dead"),
         ({"state": "removing"}, "Removal In Progress"),
     ],

@@ -39,6 +39,13 @@ def test_no_verb_is_wrong_usage_and_shows_help(call):
     [
         (["aply", "x"], 'there is no verb "aply"', "did you mean reconciler apply?"),
         (["frobnicate"], 'there is no verb "frobnicate"', "reconciler --help lists them"),
+        (["up"], 'there is no verb "up"', "reconciler apply SPEC brings a stack up"),
+        (["restart", "web"], 'there is no verb "restart"', "reconciler stop NAME, then reconciler start NAME"),
+        (["pull"], 'there is no verb "pull"', "there is no pulling yet: reconciler load takes an archive"),
+        (["xp"], 'there is no verb "xp"', "reconciler --help lists them"),
+        (["logs", "--details", "web"], "unknown option --details", "usage: reconciler logs"),
+        (["ps", "-x"], "unknown option -x", "usage: reconciler ps"),
+        (["stop", "--tiem", "1", "web"], "unknown option --tiem", "did you mean --time?"),
         (["ps", "--fliter", "x"], "unknown option --fliter", "did you mean --filter?"),
         (["ps", "--al"], "unknown option --al", "did you mean --all?"),
         (["ps", "web"], '"web" is one argument too many', "usage: reconciler ps"),

@@ -3,12 +3,14 @@
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 
 import pytest
 from machines import Shelf
 
+from reconciler.kits.errors import ReconcilerError
 from reconciler.runtimes.console import ContainerSummary, LogRecord, VolumeSummary
 
 
@@ -138,6 +140,56 @@ def test_logs_go_to_the_streams_they_came_from_byte_for_byte():
     assert b"\x1b[2J" in _on_terminal([*command, "--raw"])
 
 
+def _logs_command(records):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from test_verbs import *\n"
+        "from reconciler.cli.main import main\n"
+        f"sys.exit(main(sys.argv[1:], shelf(logs={records})))"
+    )
+    return [sys.executable, "-c", script, os.path.dirname(__file__), "logs", "web"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_logs_keep_their_order_where_both_streams_go_to_one_place(unbuffered):
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        _logs_command("RECORDS"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=True
+    )
+    assert done.stdout == b"one\n\x1b[31mtwo\x1b[0m\xff\x1b[2J\nthree\n"
+
+
+@pytest.mark.parametrize(("argv", "writes"), [([], 1), (["--follow"], 50)])
+def test_logs_are_written_in_large_pieces_but_when_followed_at_once(argv, writes):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a packet for each write
+    with ours, theirs:
+        env = os.environ | {"PYTHONUNBUFFERED": "1"}
+        subprocess.run([*_logs_command("RECORDS[:1] * 50"), *argv], stdout=theirs, env=env, check=True)
+        theirs.close()
+        packets = list(iter(lambda: ours.recv(65536), b""))
+    assert b"".join(packets) == b"one\n" * 50
+    assert len(packets) == writes
+
+
+def test_start_brings_up_in_the_order_that_links_need(call):
+    machine = shelf()
+    running = []
+
+    def start(name):
+        machine.container(name)
+        if name == "web" and "db" not in running:
+            raise ReconcilerError("Cannot link to a non running container: /db", code="link")
+        running.append(name)
+
+    machine.start = start
+    ran = call(machine, "start", "web", "nosuch", "db")
+    assert (ran.code, ran.out) == (1, "db\nweb\n")
+    assert ran.err == "error: no such container: nosuch\n"
+    running.clear()
+    alone = call(machine, "start", "web")
+    assert (alone.code, alone.out, alone.err.count("Cannot link")) == (1, "", 1)
+
+
 def _on_terminal(command):
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stdout=theirs, stderr=theirs) as process:
@@ -187,12 +239,16 @@ def test_inspect_masks_what_looks_secret_and_tells_what_is_missing(call):
     config = {
         "Env": ["MYSQL_ROOT_PASSWORD=hunter2", "PATH=/bin", "URL=http://u:pw@h/"],
         "Labels": {"api-token": "t0k3n"},
+        "Cmd": ["serve", "--password", "hunter2", "http://u:pw@h/"],
+        "Stack": {"key": "db", "Token": "shown"},
     }
     machine = shelf(objects={"web": {"Id": "a", "Config": config}})
     ran = call(machine, "inspect", "web", "nosuch")
     shown = json.loads(ran.out)[0]["Config"]
     assert shown["Env"] == ["MYSQL_ROOT_PASSWORD=***", "PATH=/bin", "URL=http://u:***@h/"]
     assert shown["Labels"] == {"api-token": "***"}
+    assert shown["Cmd"] == ["serve", "--password", "***", "http://u:***@h/"]
+    assert shown["Stack"] == config["Stack"]
     assert (ran.code, ran.err) == (1, "error: no such object: nosuch\n")
     assert json.loads(call(machine, "inspect", "--show-secrets", "web").out)[0]["Config"] == config
     typed = call(machine, "inspect", "--type", "volume", "nosuch")

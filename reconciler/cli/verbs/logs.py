@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
     from reconciler.runtimes.console import LogRecord
+
+_PIECE = 1 << 16
+"""Bytes written at once: as much as a pipe holds."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -40,37 +44,73 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.runtimes.console import LogOptions  # noqa: PLC0415 - loaded with the runtime in any case
 
     records = shell.console.logs(options.name, LogOptions(options.follow, tail, since, until))
-    streams = {"stdout": _Stream(sys.stdout, raw=options.raw), "stderr": _Stream(sys.stderr, raw=options.raw)}
+    out = _Stream(sys.stdout, raw=options.raw, buffered=not options.follow)
+    err = _Stream(sys.stderr, raw=options.raw, buffered=not options.follow)
+    mixed = _same_file(sys.stdout, sys.stderr)
     for record in records:
-        streams[record.stream].write(record, timestamps=options.timestamps, flush=options.follow)
-    for stream in streams.values():
-        stream.flush()
+        stream, other = (out, err) if record.stream == "stdout" else (err, out)
+        if mixed:
+            other.flush()
+        stream.write(record, timestamps=options.timestamps)
+    out.flush()
+    err.flush()
     return 0
 
 
 class _Stream:
-    """One of our two streams, and whether it is within a line."""
+    """One of our two streams, and whether it is within a line.
 
-    def __init__(self, text: Any, *, raw: bool) -> None:
+    `buffered` output is written in large pieces, but on a terminal; we do that ourselves, as Python may have been told
+    not to (PYTHONUNBUFFERED).
+    """
+
+    def __init__(self, text: Any, *, raw: bool, buffered: bool) -> None:
         text.flush()
+        terminal = text.isatty()
         self._out: BinaryIO = text.buffer
-        self._escape = text.isatty() and not raw
+        self._escape = terminal and not raw
+        self._most = _PIECE if buffered and not terminal else 0
         self._within = False
+        self._held = bytearray()
 
-    def write(self, record: LogRecord, *, timestamps: bool, flush: bool) -> None:
+    def write(self, record: LogRecord, *, timestamps: bool) -> None:
         data = record.data
         if self._escape:
             from reconciler.kits.text import printable_log  # noqa: PLC0415 - only on a terminal
 
             data = printable_log(data.removesuffix(b"\r").decode("utf-8", "backslashreplace")).encode()
-        prefix = f"{record.time} ".encode() if timestamps and not self._within else b""
-        self._out.write(prefix + data + (b"" if record.partial else b"\n"))
+        if timestamps and not self._within:
+            self._held += f"{record.time} ".encode()
+        self._held += data
+        if not record.partial:
+            self._held += b"\n"
         self._within = record.partial
-        if flush:
-            self._out.flush()
+        if len(self._held) > self._most:
+            self.flush()
 
     def flush(self) -> None:
-        self._out.flush()
+        """Write what is held. Raises BrokenPipeError, or ReconcilerError where it can't be written otherwise."""
+        if not self._held:
+            return
+        held, self._held = memoryview(bytes(self._held)), bytearray()
+        try:
+            while held:
+                held = held[self._out.write(held) :]  # an unbuffered file may take a part only
+            self._out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            from reconciler.cli.streams import unwritten  # noqa: PLC0415 - hardly ever
+
+            raise unwritten(error) from error
+
+
+def _same_file(one: Any, other: Any) -> bool:
+    """Whether both streams end in one file, where the order of what is written to them counts (2>&1)."""
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except (OSError, ValueError):
+        return True
 
 
 def moment(text: str, now: float) -> float:

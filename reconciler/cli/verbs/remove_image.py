@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    add_names(parser, "IMAGE")
+    add_names(parser, "IMAGE", "NAME[:TAG], or (the beginning of) an id")
 
 
 def run(options: Any, shell: Shell) -> int:

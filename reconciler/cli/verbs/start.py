@@ -18,4 +18,4 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, shell.console.start)
+    return shell.each(options.names, shell.console.start, again="link")

@@ -22,12 +22,12 @@ def add_arguments(parser: Parser) -> None:
     add_json(listing)
     inspection = _verb(verbs, "inspect", "Show all about volumes as JSON")
     add_show_secrets(inspection)
-    add_names(inspection, "VOLUME")
+    add_names(inspection, "VOLUME", "name as volume ls shows it")
     create = _verb(verbs, "create", "Make a volume; one that is there is left as it is")
     create.add_argument("name", metavar="NAME", nargs="?", default="", help="a random one if left out")
     remove = _verb(verbs, "rm", "Delete volumes and their data; refused while a container has one")
     remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
-    add_names(remove, "VOLUME")
+    add_names(remove, "VOLUME", "name as volume ls shows it")
 
 
 def _verb(verbs: Any, name: str, summary: str) -> Parser:
