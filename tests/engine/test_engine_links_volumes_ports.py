@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from support.machine import until
 
-from reconciler.engine.records import ContainerConfig
+from reconciler.engine.records import ContainerConfig, LinkConfig
 
 pytestmark = pytest.mark.kernel
 
@@ -102,6 +102,35 @@ def test_links_as_docker_makes_them(machine):
     said = machine.cli("start", "web", code=1).err
     assert "/db AS /web/mysql" in said
     assert "is not there" in said
+
+
+def test_a_container_can_not_turn_the_updates_of_its_hosts_file_against_the_host(machine):
+    """Neither by links that lead out of it, nor by a file of terabytes; and who starts is not held up by it."""
+    victim = os.path.join(machine.folder, "victim")
+    with open(victim, "w", encoding="utf-8") as file:
+        file.write("precious")
+    lifecycle = machine.engine.lifecycle
+    lifecycle.create(ContainerConfig("db", "tiny", command=tuple(SLEEP)))
+    machine.console.start("db")
+    trap = f"rm /etc && mkdir /etc && ln -s {victim} /etc/hosts && truncate -s 1000G /etc1/hosts && exec sleep 1000"
+    link = (LinkConfig("db", "db"),)
+    web = lifecycle.create(ContainerConfig("web", "tiny", command=("sh", "-c", trap), links=link))
+    upper = os.path.join(machine.paths.container(web), "upper")
+    os.makedirs(os.path.join(upper, "etc1"))
+    os.symlink("/etc1", os.path.join(upper, "etc"))  # as an image may have it
+    machine.console.start("web")
+    seen = os.path.join(machine.paths.bundle(web), "hosts")
+    until(lambda: os.stat(seen).st_size > 1 << 30)
+    assert os.readlink(f"/proc/{machine.record('web').pid}/root/etc/hosts") == victim
+    machine.console.remove("db", force=True)
+    lifecycle.create(ContainerConfig("other", "tiny", command=tuple(SLEEP)))
+    lifecycle.create(ContainerConfig("db", "tiny", command=tuple(SLEEP)))
+    machine.console.start("db")
+    with open(victim, encoding="utf-8") as file:
+        assert file.read() == "precious"
+    db = machine.record("db")
+    assert os.stat(seen).st_size < 4096
+    assert f"{db.address}\tdb {db.id[:12]}" in machine.exec("web", "cat", "/etc1/hosts").splitlines()
 
 
 def test_volumes_keep_their_data_and_take_the_images(machine):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
 import stat
+import subprocess
 
 import pytest
 
+from reconciler.engine.containers import mounting
 from reconciler.engine.kernel import effects
 from reconciler.engine.kernel.rooted import open_root
-from reconciler.engine.records import ContainerConfig, MountConfig
+from reconciler.engine.records import ContainerConfig, MountConfig, VolumesFromConfig
 from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 
 pytestmark = pytest.mark.kernel
 
@@ -233,3 +237,69 @@ def test_a_removal_that_the_store_refuses_keeps_the_data(machine):
         shelf.remove("v")
     assert [volume.name for volume, _ in shelf.every()] == ["v"]
     assert os.listdir(paths.volume_data("v")) == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "//", "/dev/", "/proc", "/proc/self", "/sys", "/sys/fs/cgroup", "/a/../proc/x"]
+)
+def test_nothing_is_mounted_over_what_a_container_needs_itself(machine, target):
+    image = machine.engine.images.resolve("tiny")
+    with machine.engine.store.write() as connection:
+        for mounts, declared in (((MountConfig("bind", "/tmp", target),), ()), ((), (target,))):
+            config = ContainerConfig("c", "tiny", mounts=mounts)
+            with pytest.raises(ReconcilerError, match=f"volume at {target}: ") as raised:
+                mounting.resolve(connection, config, replace(image, volumes=declared), 1.0)
+            assert raised.value.code == "mount"
+        below = ContainerConfig("c", "tiny", mounts=(MountConfig("volume", "shm", "/dev/shm"),))
+        assert [mount.target for mount in mounting.resolve(connection, below, image, 1.0)] == ["/dev/shm"]
+
+
+def test_of_several_sources_of_volumes_the_last_wins_and_an_own_mount_over_all(machine):
+    def of(name, *targets, sources=()):
+        mounts = tuple(MountConfig("volume", f"{name}{number}", target) for number, target in enumerate(targets))
+        config = ContainerConfig(name, "tiny", command=tuple(SLEEP), mounts=mounts, volumes_from=sources)
+        machine.engine.lifecycle.create(config)
+
+    of("one", "/a", "/b", "/c")
+    of("two", "/b", "/c", "/d")
+    of("both", "/c", sources=(VolumesFromConfig("one"), VolumesFromConfig("two")))
+    found = {mount.target: mount.source for mount in machine.record("both").mounts}
+    assert found == {"/a": "one0", "/b": "two0", "/c": "both0", "/d": "two2"}
+
+
+def test_a_command_that_the_image_links_to_a_mount_is_left_to_the_runtime(machine):
+    """And one that is nowhere is refused as before, also when there are mounts."""
+    program = os.path.join(machine.folder, "app", "bin", "srv")
+    os.makedirs(os.path.dirname(program))
+    with open(program, "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\nexec sleep 1000\n")
+    os.chmod(program, 0o755)
+    mounts = (MountConfig("bind", os.path.join(machine.folder, "app"), "/app"),)
+    for name, command in (("srv", "srv"), ("path", "/usr/bin/srv"), ("none", "nosuch")):
+        config = ContainerConfig(name, "tiny", command=(command,), mounts=mounts)
+        upper = os.path.join(machine.paths.container(machine.engine.lifecycle.create(config)), "upper")
+        os.makedirs(os.path.join(upper, "usr", "local", "bin"))
+        os.makedirs(os.path.join(upper, "usr", "bin"), exist_ok=True)
+        os.symlink("/opt/srv", os.path.join(upper, "usr", "bin", "srv"))
+        os.makedirs(os.path.join(upper, "opt"))
+        os.symlink("../app/bin/srv", os.path.join(upper, "opt", "srv"))
+    for name in ("srv", "path"):
+        machine.console.start(name)
+        assert "sleep 1000" in machine.cli("exec", name, "ps").out
+    with pytest.raises(ReconcilerError, match='can\'t run "nosuch"'):
+        machine.console.start("none")
+
+
+def test_what_a_container_gets_does_not_depend_on_the_callers_limits_and_umask(machine):
+    host = os.path.join(machine.folder, "made", "folder")
+    call = ["sh", "-c", 'ulimit -Sn 64; umask 077; exec "$@"', "sh"]
+    mounted = {"image": "tiny", "command": SLEEP, "volumes": [f"{host}:/host", "v:/v"], "stop_grace_period": "0s"}
+    spec = machine.spec({"containers": {"c": {**mounted, "user": "1000"}}, "volumes": {"v": {}}})
+    subprocess.run([*call, *machine.argv("apply", spec)], env=machine.environment, check=True, capture_output=True)
+    hard = min(1048576, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    assert machine.exec("c", "sh", "-c", "ulimit -Sn; ulimit -Hn").split() == [str(hard)] * 2
+    with open(f"/proc/{machine.record('c').pid}/limits", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("Max open files"))
+    assert line.split()[3:5] == [str(hard)] * 2
+    machine.exec("c", "cat", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+    machine.exec("c", "ls", "/host", "/v")

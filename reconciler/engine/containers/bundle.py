@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SETTLE_MARK = "settle"
 """A file in the bundle that tells the exit hook that there is something to do."""
 
+_MOST_LINKS = 40
+"""As many as Linux follows (path_resolution(7))."""
+
 _NETWORK_FILES = ("hosts", "hostname", "resolv.conf")
 
 
@@ -102,6 +105,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         _check_command(root, process, binds, record)
     for name, data in zip(_NETWORK_FILES, (network.hosts, network.hostname, network.resolv), strict=True):
         files.write_file(os.path.join(bundle, name), data, 0o644)
+        files.chmod(os.path.join(bundle, name), 0o644)  # for every user inside, whatever the caller's umask
         binds.append(BindMount(os.path.join(bundle, name), f"/etc/{name}"))
     document = oci.configuration(
         process,
@@ -136,8 +140,13 @@ def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], r
     """Say before anything runs that the command is not there; what lies on a mount only the runtime can tell."""
     name = process.arguments[0]
     search = next((pair[5:] for pair in process.environment if pair.startswith("PATH=")), effective.DEFAULT_PATH)
-    folders = search.split(":") if "/" not in name else [os.path.dirname(os.path.join(process.working_dir, name))]
-    if any(_is_below(folder, bind.target) or _is_below(bind.target, folder) for bind in binds for folder in folders):
+    candidates = (
+        [os.path.join(folder or process.working_dir, name) for folder in search.split(":")]
+        if "/" not in name
+        else [os.path.join(process.working_dir, name)]
+    )
+    targets = {_steps(root, bind.target)[-1] for bind in binds}
+    if any(not targets.isdisjoint(_steps(root, candidate)) for candidate in candidates):
         return
     image = record.config.image
     try:
@@ -155,6 +164,29 @@ def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], r
             code="no-such-command",
             hint="correct `command` or `entrypoint`",
         )
+
+
+def _steps(root: Rooted, path: str) -> list[str]:
+    """Every path inside that looking up `path` goes through, links resolved; also beyond what is there by now."""
+    here, rest, links = "/", path.split("/")[::-1], 0
+    steps = [here]
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            here = os.path.dirname(here)
+        elif part not in ("", "."):
+            here = os.path.join(here, part)
+            steps.append(here)
+            try:
+                target = root.readlink(here)
+            except OSError:
+                continue  # not a link, or not there
+            links += 1
+            if links > _MOST_LINKS:
+                break
+            here = "/" if target.startswith("/") else os.path.dirname(here)
+            rest += target.split("/")[::-1]
+    return [*steps, here]
 
 
 def take_down(paths: Paths, container_id: str) -> None:

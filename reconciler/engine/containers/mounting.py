@@ -32,15 +32,12 @@ def resolve(
 ) -> tuple[ResolvedMount, ...]:
     """All mounts by target; volumes that are missing get their rows.
 
-    An own mount wins over one from elsewhere, and that over one of the image. An anonymous volume is the one that the
-    owner's container before had at this target, if there was one. Raises ReconcilerError for a volumes-from source
-    that is not there.
+    An own mount wins over one from elsewhere, of those the last, and any over one of the image. An anonymous volume is
+    the one that the owner's container before had at this target, if there was one. Raises ReconcilerError for a
+    volumes-from source that is not there, and for a target that can't be mounted on.
     """
     found: dict[str, ResolvedMount] = {}
     earlier = volumes.anonymous_of(connection, config.owner)
-    for mount in config.mounts:
-        target = _normal(mount.target)
-        found[target] = _own(connection, config.owner, mount, target, earlier, now)
     for inherited in config.volumes_from:
         source = catalog.by_name(connection, inherited.source)
         if source is None:
@@ -51,9 +48,12 @@ def resolve(
             )
         for m in source.mounts:
             read_only = m.read_only or inherited.read_only
-            found.setdefault(m.target, ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy))
+            found[m.target] = ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy)
+    for mount in config.mounts:
+        target = _checked(mount.target, config.name)
+        found[target] = _own(connection, config.owner, mount, target, earlier, now)
     for declared in image.volumes:
-        target = _normal(declared)
+        target = _checked(declared, f"{config.name}'s image {config.image}")
         if target not in found:
             found[target] = _anonymous(connection, config.owner, target, earlier, now)
     return tuple(found[target] for target in sorted(found))
@@ -62,6 +62,18 @@ def resolve(
 def _normal(target: str) -> str:
     """An absolute path without a doubled or trailing slash; normpath(3) alone keeps two at the beginning."""
     return os.path.normpath("/" + target.lstrip("/"))
+
+
+def _checked(target: str, whose: str) -> str:
+    """The target, normal; ReconcilerError where the container's own system file systems are, or its root."""
+    normal = _normal(target)
+    if normal in ("/", "/dev") or normal.startswith(("/proc/", "/sys/")) or normal in ("/proc", "/sys"):
+        raise ReconcilerError(
+            f"{whose} wants a volume at {target}: nothing can be mounted at /, at /dev, nor at or below /proc and /sys",
+            code="mount",
+            hint="choose another target",
+        )
+    return normal
 
 
 def _own(
@@ -105,16 +117,23 @@ def furnish(paths: Paths, mounts: tuple[ResolvedMount, ...], root: Rooted | None
 
 
 def _make_host_folder(path: str) -> None:
-    if os.path.lexists(path):
-        return
-    try:
-        files.make_folders(path, 0o755)
-    except OSError as error:
-        raise ReconcilerError(
-            f"the host folder {path} can't be made: {error.strerror}",
-            code="mount",
-            hint="make it yourself, or correct the mount's source",
-        ) from error
+    """Readable for everybody, as Docker's are, whatever the caller's umask."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        try:
+            files.mkdir(folder, 0o755)
+            files.chmod(folder, 0o755)
+        except FileExistsError:
+            continue  # somebody else made it in this moment
+        except OSError as error:
+            raise ReconcilerError(
+                f"the host folder {missing[0]} can't be made: {error.strerror}",
+                code="mount",
+                hint="make it yourself, or correct the mount's source",
+            ) from error
 
 
 def bind_mounts(paths: Paths, mounts: tuple[ResolvedMount, ...]) -> list[BindMount]:

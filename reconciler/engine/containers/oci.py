@@ -1,10 +1,11 @@
 """The OCI runtime configuration of a container, as Docker would make it (runtime-spec config.md, config-linux.md).
 
-A pure function of what it is given; it reads and changes nothing.
+A function of what it is given and of this process's own limits; it changes nothing.
 """
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.frozen import Frozen
@@ -82,6 +83,10 @@ _DEVICES: tuple[dict[str, Any], ...] = (
 )
 
 
+OPEN_FILES = 1048576
+"""Files that a process may have open, soft and hard limit: what Docker's daemon gives, by its service file."""
+
+
 class BindMount(Frozen):
     """`source` on the host appears at `target` inside."""
 
@@ -112,10 +117,18 @@ class Process(Frozen):
             "args": list(self.arguments),
             "env": list(self.environment),
             "cwd": self.working_dir,
+            "rlimits": [_open_files()],
             "capabilities": {kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": False,
             "oomScoreAdj": 0,
         }
+
+
+def _open_files() -> dict[str, Any]:
+    """The same for every start, whatever soft limit the caller's shell or the exit hook has; no more than our hard one."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    return {"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit}
 
 
 def configuration(
