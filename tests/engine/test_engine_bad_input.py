@@ -177,3 +177,25 @@ def test_an_image_of_127_layers_runs(machine, monkeypatch):
     machine.apply({"containers": {"deep": {**SLEEP, "image": "deep"}}})
     assert machine.exec("deep", "sh", "-c", "ls /layers | wc -l").strip() == "126"
     assert until(lambda: machine.state("deep") == "running")
+
+
+def test_on_a_full_disk_containers_can_be_looked_at_stopped_and_removed(make_machine):
+    machine = make_machine(images=False)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m,mode=700", "none", machine.root], check=True)
+    try:
+        machine.cli("load", image("tiny"))
+        sleep = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
+        machine.apply({"containers": {"one": sleep, "two": sleep}})
+        machine.restart()
+        subprocess.run(["dd", "if=/dev/zero", f"of={machine.root}/filler", "status=none"], check=False, stderr=-3)
+        assert os.statvfs(machine.root).f_bavail == 0
+        assert "one" in machine.cli("ps").out
+        machine.cli("stop", "one")
+        machine.cli("rm", "-f", "one", "two")
+        assert machine.cli("ps", "-aq").out == ""
+        os.unlink(f"{machine.root}/filler")
+        machine.apply({"containers": {"one": sleep}})
+        machine.clean()
+    finally:
+        machine.restart()
+        subprocess.run(["umount", machine.root], check=True)

@@ -1,0 +1,150 @@
+"""Ends and restarts that are cut off, changed in between, or meet somebody else's trouble."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from support.machine import until
+
+from reconciler.engine.containers import after, bundle
+from reconciler.engine.kernel import processes
+from reconciler.kits.errors import ReconcilerError
+
+pytestmark = pytest.mark.kernel
+
+SLEEP = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
+
+
+def end(machine, name):
+    record = machine.record(name)
+    os.kill(record.pid, signal.SIGKILL)
+    return record
+
+
+def is_back(machine, name, before):
+    record = machine.record(name)
+    return record.pid != before.pid and machine.state(name) == "running" and record
+
+
+def test_a_restart_survives_whoever_was_about_to_make_it(machine, monkeypatch):
+    """Killed right after the end was written down, or failing where no error of ours was foreseen."""
+    machine.apply({"containers": {"web": {**SLEEP, "restart": "always"}}})
+    record = machine.record("web")
+    os.unlink(os.path.join(machine.paths.bundle(record.id), bundle.SETTLE_MARK))  # the hook does nothing
+    end(machine, "web")
+    until(lambda: machine.state("web") == "exited")
+    monkeypatch.setattr(bundle, "take_down", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        machine.engine.settling.settle(record.id)
+    monkeypatch.undo()
+    assert machine.record("web").state == "restarting"
+
+    lifecycle = machine.engine.lifecycle
+    monkeypatch.setattr(
+        lifecycle._preparing, "prepare", lambda *_: (_ for _ in ()).throw(BlockingIOError(11, "EAGAIN"))
+    )
+    due = until(lambda: machine.engine.settling.settle(record.id) and (r := machine.record("web")).error and r)
+    assert (due.state, due.wanted) == ("restarting", "running")
+    assert "EAGAIN" in due.error
+    assert due.restart_at > time.time() - 60
+    monkeypatch.undo()
+    until(lambda: machine.engine.settling.settle(record.id) == 0.0)
+    assert is_back(machine, "web", record)
+
+
+def test_one_containers_trouble_does_not_hold_up_the_others(machine, monkeypatch):
+    machine.apply({"containers": {"bad": {**SLEEP, "restart": "always"}, "good": {**SLEEP, "restart": "always"}}})
+    before = {name: machine.record(name) for name in ("bad", "good")}
+    for record in before.values():
+        os.unlink(os.path.join(machine.paths.bundle(record.id), bundle.SETTLE_MARK))
+        end(machine, record.name)
+    until(lambda: {machine.state("bad"), machine.state("good")} == {"exited"})
+    settle = machine.engine.settling.settle
+
+    def trouble(container_id):
+        if container_id == before["bad"].id:
+            raise OSError(28, "no space")
+        return settle(container_id)
+
+    monkeypatch.setattr(machine.engine.settling, "settle", trouble)
+    keeper = after.Keeper(machine.engine)
+    until(lambda: keeper.look() and is_back(machine, "good", before["good"]))
+    with open(os.path.join(machine.paths.run, "after.log"), encoding="utf-8") as notes:
+        assert "no space" in notes.read()
+    monkeypatch.undo()
+    monkeypatch.setattr(after, "RETRY", 0.0)
+    until(lambda: after.Keeper(machine.engine).look() is not None and is_back(machine, "bad", before["bad"]))
+
+
+def test_a_changed_restart_policy_counts_at_once(machine):
+    document = {"containers": {"web": SLEEP}}
+    machine.apply(document)
+    document["containers"]["web"] = {**SLEEP, "restart": "always"}
+    assert "updated web" in machine.apply(document).out
+    before = end(machine, "web")
+    until(lambda: is_back(machine, "web", before))
+
+
+def test_ports_that_change_while_a_container_waits_are_shut(machine):
+    """An apply that was cut off between prepare and start, and a spec that is edited then."""
+    machine.apply({"containers": {"web": {**SLEEP, "command": ["httpd", "-f"], "ports": ["38080:80"]}}})
+    machine.cli("stop", "web")
+    record = machine.record("web")
+    machine.engine.lifecycle.prepare("web")
+    assert machine.record("web").generation == record.generation + 1
+    machine.apply({"containers": {"web": {**SLEEP, "command": ["httpd", "-f"], "ports": ["38081:80"]}}})
+    rules = subprocess.run(
+        ["nft", "list", "table", "ip", machine.paths.table], capture_output=True, text=True, check=True
+    )
+    assert "38081" in rules.stdout
+    assert "38080" not in rules.stdout
+
+
+def test_who_kills_or_removes_need_not_wait_for_a_stop(machine):
+    stubborn = {
+        **SLEEP,
+        "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
+        "stop_grace_period": "10m",
+    }
+    machine.apply({"containers": {"one": stubborn, "two": stubborn}})
+    for name, act in (("one", "kill"), ("two", "remove")):
+        record = machine.record(name)
+        stopping = threading.Thread(target=machine.engine.lifecycle.stop, args=(name,))
+        stopping.start()
+        until(lambda record=record: machine.engine.containers.get(record.id).wanted == "stopped")
+        if act == "kill":
+            machine.engine.lifecycle.kill(name)
+        else:
+            machine.engine.lifecycle.remove(name, force=True)
+        stopping.join(60)
+        assert not stopping.is_alive()
+    assert machine.state("one") == "exited"
+    with pytest.raises(ReconcilerError, match="No such container"):
+        machine.record("two")
+
+
+def test_start_finishes_a_stop_that_is_under_way(machine):
+    slow = {**SLEEP, "command": ["sh", "-c", "trap 'sleep 1; exit 3' TERM; while :; do sleep 0.1; done"]}
+    machine.apply({"containers": {"web": {**slow, "stop_grace_period": "1m"}}})
+    before = machine.record("web")
+    assert machine.engine.lifecycle.stop("web", cancelled=lambda: True)
+    assert machine.state("web") == "running"
+    machine.engine.lifecycle.start("web")
+    assert is_back(machine, "web", before)
+    assert machine.record("web").wanted == "running"
+
+
+def test_a_process_that_is_gone_does_not_hold_its_start_up(machine):
+    machine.apply({"containers": {"web": SLEEP}})
+    machine.cli("stop", "web")
+    machine.engine.lifecycle.prepare("web")
+    record = machine.record("web")
+    os.kill(record.pid, signal.SIGKILL)
+    until(lambda: not processes.start_time(record.pid))
+    machine.engine.lifecycle.start("web")
+    assert is_back(machine, "web", record)
