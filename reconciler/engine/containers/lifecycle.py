@@ -20,7 +20,7 @@ from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.kernel import files, locks
 from reconciler.engine.networks import ports
-from reconciler.engine.volumes import usage, volumes
+from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -389,7 +389,8 @@ class Lifecycle:
             self._remove(record)
         files.remove_file(os.path.join(self.paths.locks, record.id))
         if with_volumes or not record.started:
-            self._remove_anonymous(record, since=0.0 if with_volumes else record.created)
+            names = [mount.source for mount in record.mounts if mount.kind == mounting.ANONYMOUS]
+            volumes.discard(self.paths, self.store, names, since=0.0 if with_volumes else record.created)
 
     def _remove(self, record: Record) -> None:
         with self.store.write() as connection:
@@ -398,21 +399,6 @@ class Lifecycle:
         files.remove_tree(self.paths.container(record.id))
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
-
-    def _remove_anonymous(self, record: Record, since: float) -> None:
-        """Of a removed container's anonymous volumes those that nobody else mounts, and that are no older than `since`."""
-        with self.store.read() as connection:
-            users = usage.users(connection)
-            names = [mount.source for mount in record.mounts if mount.kind == mounting.ANONYMOUS]
-            found = [volumes.get(connection, name) for name in names if name not in users]
-        for volume in found:
-            if volume and volume.created >= since:
-                self._remove_volume(volume.name)
-
-    def _remove_volume(self, name: str) -> None:
-        volumes.remove_folder(self.paths, name)
-        with self.store.write() as connection:
-            volumes.forget(connection, name)
 
 
 def _at_rest(record: Record) -> str:
