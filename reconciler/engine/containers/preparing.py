@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reconciler.engine.store import Store
 
 
+_NETWORK_ATTEMPTS = 3
 _PORT_ATTEMPTS = 8
 """How often random ports are chosen anew when others are quicker each time."""
 
@@ -43,10 +44,20 @@ class Preparing:
     def prepare(self, record: Record, runtime: OciRuntime) -> None:
         """Have the container's process made and waiting. Nothing to do if it waits already.
 
-        The network is made ready while the OCI runtime is at work. Raises ReconcilerError.
+        The network is made ready while the OCI runtime is at work. When somebody else on the machine takes it in that
+        moment, all is done again with the network that is used instead. Raises ReconcilerError.
         """
-        if status.waits(self._paths, record):
-            return
+        attempts = _NETWORK_ATTEMPTS
+        while not status.waits(self._paths, record):
+            try:
+                self._prepare(record, runtime)
+                return
+            except ReconcilerError as error:
+                attempts -= 1
+                if error.code != "network-moved" or not attempts:
+                    raise
+
+    def _prepare(self, record: Record, runtime: OciRuntime) -> None:
         record = self._with_address(record)
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
         if again:
@@ -167,7 +178,9 @@ class Preparing:
             if status.lives(dependent):
                 path = os.path.join(self._paths.bundle(dependent.id), "hosts")
                 hostname = effective.hostname_of(dependent)
-                with contextlib.suppress(OSError):  # it has ended meanwhile; and a start must not fail because of others
+                with contextlib.suppress(
+                    OSError
+                ):  # it has ended meanwhile; and a start must not fail because of others
                     hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent))
 
 

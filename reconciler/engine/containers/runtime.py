@@ -14,12 +14,12 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.kernel import cgroups, files, programs
+from reconciler.engine.kernel import cgroups, files
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from reconciler.engine.paths import Paths
 
@@ -129,10 +129,6 @@ class OciRuntime(Frozen):
             os.close(fd)
         files.remove_file(fifo)
         return True
-
-    def call(self, arguments: Sequence[str], timeout: float = 60.0) -> programs.Finished:
-        """Run the runtime and wait."""
-        return programs.run(self.arguments(*arguments), timeout=timeout)
 
 
 def write_script(path: str, text: str) -> None:

@@ -57,12 +57,6 @@ def symlink(target: str, path: StrPath) -> None:
 
 
 @effect
-def mkfifo(path: StrPath, mode: int = 0o600) -> None:
-    """mkfifo(3)."""
-    os.mkfifo(path, mode)
-
-
-@effect
 def create(path: StrPath, mode: int = 0o600, flags: int = os.O_EXCL) -> int:
     """open(2) for writing with O_CREAT; returns the descriptor. `flags` are added (default O_EXCL)."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, mode)

@@ -61,11 +61,6 @@ def mount_overlay(folder: str, layers: Sequence[str], upper: str, work: str, tar
     in_own_thread(mount)
 
 
-def mount_tmpfs(target: str, size: int, mode: int = 0o700) -> None:
-    """Mount a tmpfs of at most `size` bytes."""
-    _mount("tmpfs", target, "tmpfs", 0, f"size={size},mode={mode:o}")
-
-
 def in_own_thread(function: Callable[[], None]) -> None:
     """Run `function` in a thread that does only that and ends: for what changes the calling thread for good."""
     failures: list[BaseException] = []

@@ -292,15 +292,3 @@ def _move_away(paths: Paths, name: str, moved: list[tuple[str, str]]) -> None:
     else:
         moved.append((folder, aside))
     files.remove_file(_lock(paths, name))
-
-
-def forget(connection: sqlite3.Connection, name: str) -> None:
-    """Take the row away; the folder is the caller's next step."""
-    connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
-
-
-def remove_folder(paths: Paths, name: str) -> None:
-    """Delete the volume's data for good."""
-    check_name(name)
-    files.remove_tree(os.path.dirname(paths.volume_data(name)))
-    files.remove_file(_lock(paths, name))
