@@ -22,12 +22,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupts:
     """Between `catch` and `release`, SIGINT, SIGTERM and SIGHUP turn `asked()` true; a second SIGINT or SIGTERM quits.
 
-    A second SIGHUP does not: a terminal that is closed brings two, its own and the shell's. What was ignored when we
-    were started (by nohup, or in the background of a script) stays so.
+    SIGHUP does not count: a terminal that is closed brings several, and a SIGTERM too at a logout. What was ignored
+    when we were started (by nohup, or in the background of a script) stays so.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._insisted = False
         self._before: dict[int, Any] = {}
 
     def asked(self) -> bool:
@@ -44,11 +45,12 @@ class Interrupts:
             signal.signal(*self._before.popitem())
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGHUP:
-            return
-        if self._asked:
-            os._exit(EXIT_INTERRUPTED)
         self._asked = True
+        if number == signal.SIGHUP:
+            return  # nobody is there to read
+        if self._insisted:
+            os._exit(EXIT_INTERRUPTED)
+        self._insisted = True
         with contextlib.suppress(OSError):
             # Straight to the descriptor: a handler may run in the middle of a print to the stream.
             os.write(2, b"\nstopping at the next safe point; once more quits at once\n")  # noqa: TID251

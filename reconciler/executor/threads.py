@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ _STOPS = 128
 """Stops mostly wait for a process to end: as many at once as there may be, or a stack's grace periods add up."""
 _TRANSFERS = 3
 """Downloads at once, as Docker's."""
+
+_LOOK_UP = 0.2
+"""Seconds after which the waiting thread lets Python run the handlers of signals that it slept through."""
 
 
 def default_width() -> int:
@@ -77,7 +80,7 @@ class _Run:
     def result(self) -> Result:
         try:
             while self._begin():
-                self._end(*self._endings.get())
+                self._end(*self._next_ending())
         finally:
             for _ in self._threads:
                 self._tasks.put(None)
@@ -92,6 +95,14 @@ class _Run:
         if not self._result.interrupted:
             self._undo()
         return self._result
+
+    def _next_ending(self) -> Ending:
+        """Wait for a step to end. A signal that comes just before the wait does not interrupt it: hence the timeout."""
+        while True:
+            try:
+                return self._endings.get(timeout=_LOOK_UP)
+            except Empty:
+                continue
 
     def _begin(self) -> bool:
         """Begin all that may begin; whether anything runs."""

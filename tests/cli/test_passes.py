@@ -258,8 +258,8 @@ def test_a_closed_terminal_ends_at_the_next_safe_point_however_often_it_says_so(
     with driven("apply", "shop.yaml", HOLD="start container db", HOLD_GIVES_UP="1") as process:
         assert process.stderr.readline() == "holding\n"
         process.stdout.close()
-        process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGHUP)
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
         err = process.stderr.read()
     assert process.returncode == 130
     assert err.endswith("error: interrupted with 2 of 7 steps left\n  hint: the next apply goes on from here\n")
