@@ -66,7 +66,7 @@ def mount_root(paths: Paths, container_id: str, image: ImageConfig) -> str:
     except OSError as error:
         raise ReconcilerError(
             f"the image's {len(image.layers)} layers can't be mounted for container {container_id[:12]}: {error.strerror}",
-            code="mount",
+            code="overlay",
             hint="`dmesg` says more; overlayfs must be available, and RECONCILER_ROOT not lie on an overlay itself",
         ) from error
     return target

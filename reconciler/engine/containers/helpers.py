@@ -24,7 +24,9 @@ _HOOK = """#!/bin/sh
 flock --shared --nonblock --conflict-exit-code 75 '{run}/locks/keeper' true
 [ $? -eq 75 ] && exit 0
 echo 0 2>/dev/null >/proc/self/oom_score_adj
-exec '{python}' -I -m reconciler.engine.containers.after settle '{root}' '{run}' "$1"
+# Not with -m: that takes runpy, and 5 ms more.
+exec '{python}' -I -c 'from reconciler.engine.containers.after import main; import sys; sys.exit(main(sys.argv[1:]))' \\
+  settle '{root}' '{run}' "$1"
 """
 
 
