@@ -180,9 +180,9 @@ class Compose(Peer):
         return [self._compose(stack, "ps")]
 
     def down(self, stack: Stack) -> Commands:
-        # Now and then dockerd says that the network it is to remove "has active endpoints": once more, then.
+        # Now and then dockerd refuses to remove the network, for good: it "has active endpoints". The containers are gone.
         down = " ".join(self._compose(stack, "down"))
-        return [["/bin/sh", "-c", f"{down} || {down}"]]
+        return [["/bin/sh", "-c", f"{down} || true"]]
 
     def forget(self, stack: Stack) -> Commands:
         return [["/usr/bin/docker", "volume", "rm", f"{stack.name}_{name}"] for name in stack.volumes]

@@ -210,7 +210,7 @@ def main() -> int:
         print("make bench needs root: it makes namespaces and containers", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 2, "heal": 7}
+    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5}
     sizes = {"chain": 10, "crowd": 50, "crowd-large": 200}
     if options.quick:
         rounds, sizes = dict.fromkeys(rounds, 1), {"chain": 4, "crowd": 8, "crowd-large": 16}
