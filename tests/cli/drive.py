@@ -8,6 +8,7 @@ ends at once.
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
 
@@ -33,6 +34,8 @@ class Holding(Simulated):
 
 
 if __name__ == "__main__":
+    # As from a terminal: what runs in a script's background, a test run too, is started with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.dump_traceback_later(60, exit=True)  # a test whose subject hangs shall fail
     machine = Holding(["app", "base"])
     machine.jobs.update({k: int(v) for k, _, v in (p.partition("=") for p in os.environ.get("EXITS", "").split())})

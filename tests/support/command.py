@@ -12,12 +12,12 @@ from support import audit
 
 audit.install()
 
-from reconciler.cli.main import entry  # noqa: E402
+from reconciler.cli.main import whole_run  # noqa: E402
 
 report = sys.argv.pop(1)
 sys.argv[0] = "reconciler"
 try:
-    entry()
+    sys.exit(whole_run())
 finally:
     if audit.found:
         with open(report, "a", encoding="utf-8") as file:

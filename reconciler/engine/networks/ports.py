@@ -278,10 +278,10 @@ def _describe(blockers: list[sockets.LocalSocket]) -> list[str]:
 
 
 def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore: Collection[str] = ()) -> list[Busy]:
-    """The fixed ports among `requests` that could not be had now, each with its holder in words. Changes nothing.
+    """The fixed ports among `requests` that could not be had now, each with its holder in words. Binds for a moment.
 
     `ignore` are ids of containers that will be gone by then. A socket bound but not listening (another pair of roots'
-    monitors hold theirs so) is in no table of the kernel's: `hold` still finds it.
+    monitors hold theirs so) is in no table of the kernel's, and has no name here.
     """
     fixed = [request for request in requests if _freedom(request) == 0]
     if not fixed:
@@ -296,6 +296,8 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
                 name = _name(connection, other)
                 found.append(_busy(request, f"container {name}", name))
             continue
+        if _can_be_had(request):
+            continue
         if request.protocol not in tables:  # the kernel takes milliseconds to list them
             tables[request.protocol] = sockets.local_sockets(request.protocol)
         for address in _hosts(request.host_ip):
@@ -306,6 +308,14 @@ def busy(connection: sqlite3.Connection, requests: Iterable[PortConfig], ignore:
     words = _describe([blocker for _, blocker in open_questions]) if open_questions else []
     found += [_busy(request, text) for (request, _), text in zip(open_questions, words, strict=True)]
     return found
+
+
+def _can_be_had(request: PortConfig) -> bool:
+    """Whether binding works, or fails for a reason that only the container's start can tell in full."""
+    try:
+        return _bindable(request, request.host_port)
+    except ReconcilerError:
+        return True
 
 
 def _busy(request: PortConfig, holder: str, container: str = "") -> Busy:
