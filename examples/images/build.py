@@ -147,7 +147,9 @@ class Builder:
         with open(layer.path, "rb") as file:
             file.seek(layer.offset)
             with tarfile.open(fileobj=file, mode="r|") as tar:
-                tar.extractall(tree, numeric_owner=True, filter="fully_trusted")  # our own archive
+                # Our own archive. Debian 12's Python has no filters yet, newer ones warn without.
+                trusted = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+                tar.extractall(tree, numeric_owner=True, **trusted)
 
     def make_on_top(self, name: str, base: str, base_written: Future[None]) -> None:
         made = self.recipes[name]

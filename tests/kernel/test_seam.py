@@ -59,7 +59,7 @@ def test_commands_in_processes_of_their_own_are_watched_too(machine):
             "from support import audit\n"
             "code = compile(\"os.mkdir('made')\", audit.PACKAGE + 'cli/planted.py', 'exec')\n"
             "import reconciler.cli.main as main\n"
-            "main.entry = lambda: exec(code, {'os': os})\n"
+            "main.whole_run = lambda: exec(code, {'os': os})\n"
         )
     # sitecustomize runs before the command; it plants an effect in the command line's own code
     os.rename(os.path.join(machine.folder, "planted.py"), os.path.join(machine.folder, "sitecustomize.py"))
