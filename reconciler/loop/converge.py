@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.runtimes.base import Runtime
 
 SETTLE_SECONDS = 5.0
-"""How long a started container may take until it is seen at work; a server needs milliseconds."""
+"""The most that a pass waits to see its containers at work; a server needs milliseconds, and a runtime may wait less."""
 
 
 def _never() -> bool:

@@ -50,8 +50,6 @@ CALLS = {
     "rooted.link_at": "link",
     "rooted.mkdir_at": "mkdir",
     "rooted.mknod_at": "mknod",
-    "rooted.rename_at": "rename",
-    "rooted.rmdir_at": "rmdir",
     "rooted.setxattr_at": "setxattr",
     "rooted.setxattr_fd": "setxattr",
     "rooted.symlink_at": "symlink",

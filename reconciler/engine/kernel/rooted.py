@@ -122,18 +122,6 @@ def unlink_at(folder: int, name: AnyPath) -> None:
 
 
 @effect
-def rmdir_at(folder: int, name: AnyPath) -> None:
-    """unlinkat(2) with AT_REMOVEDIR."""
-    os.rmdir(name, dir_fd=folder)
-
-
-@effect
-def rename_at(old_folder: int, old: AnyPath, folder: int, name: AnyPath) -> None:
-    """renameat(2)."""
-    os.rename(old, name, src_dir_fd=old_folder, dst_dir_fd=folder)
-
-
-@effect
 def chown_at(folder: int, name: AnyPath, uid: int, gid: int) -> None:
     """fchownat(2). Takes set-user-id bits and file capabilities away: chmod and set the xattrs afterwards."""
     os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
