@@ -19,6 +19,10 @@ def silent(_text: str) -> None:
     """Progress that nobody wants to see."""
 
 
+def unseen(_progress: LayerProgress) -> None:
+    """The same, of a pull."""
+
+
 class ContainerSummary(Frozen):
     """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published."""
 
@@ -48,6 +52,27 @@ class ImageSummary(Frozen):
     id: str
     created_at: float
     size: int
+
+
+class LayerProgress(Frozen):
+    """How far a pull is with one layer: `layer` are twelve digits of its digest, `phase` is in Docker's words
+
+    ("Downloading", "Extracting", "Pull complete", ...), `done` and `total` in bytes, 0 where they mean nothing.
+    """
+
+    layer: str
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+class PulledImage(Frozen):
+    """What a pull came to; `reference` is the whole name, `changed` False where it stood for this image already."""
+
+    reference: str
+    id: str
+    digest: str
+    changed: bool
 
 
 class VolumeSummary(Frozen):
@@ -132,6 +157,11 @@ class Console(Protocol):
 
     def load(self, path: str, progress: Callable[[str], None] = silent) -> tuple[str, ...]:
         """Load a docker-archive or OCI layout (folder or file, "-" = standard input); the names it brought."""
+
+    def pull(
+        self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
+    ) -> PulledImage:
+        """Fetch an image from its registry; `progress` is called from several threads, one at a time."""
 
     def import_image(self, path: str, reference: str) -> str:
         """Make an image of a root file system in a tar file; its id."""

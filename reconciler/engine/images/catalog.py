@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from reconciler.engine.images.layers import Layer, Workshop
+    from reconciler.engine.images.registry.pulling import Progress, Pulled
     from reconciler.engine.images.streams import Limits
     from reconciler.engine.paths import Paths
     from reconciler.engine.records import ImageConfig
@@ -35,6 +36,14 @@ _SHORT_ID = 12
 
 def _silent(_text: str) -> None:
     return None
+
+
+def _no_progress(_layer: str, _phase: str, _done: int, _total: int) -> None:
+    return None
+
+
+def _never() -> bool:
+    return False
 
 
 class ListedImage(Frozen):
@@ -50,12 +59,16 @@ class ListedImage(Frozen):
 
 
 class Arrival(Frozen):
-    """An image whose layers are unpacked: its configuration byte for byte, and its names (canonical)."""
+    """An image whose layers are unpacked: its configuration byte for byte, and its names (canonical).
+
+    `digest` is what a registry has for it, as a name: docker.io/library/mariadb@sha256:...; "" where none brought it.
+    """
 
     image: ImageConfig
     configuration: bytes
     layers: tuple[Layer, ...]
     tags: tuple[str, ...]
+    digest: str = ""
 
 
 class Images:
@@ -121,6 +134,32 @@ class Images:
         from reconciler.engine.images import archives  # noqa: PLC0415
 
         return archives.import_root(self, self._workshop(progress), path, reference)
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str = "",
+        progress: Progress = _no_progress,
+        cancelled: Callable[[], bool] = _never,
+        deadline: float | None = None,
+    ) -> Pulled:
+        """Fetch an image from its registry: what is missing of it is downloaded, and its name then stands for it.
+
+        `platform` is os/architecture[/variant], "" for this machine's. `progress(layer, phase, done, total)` hears of
+        each layer (its digest's first digits), bytes as far as they are known, from several threads. `deadline` is in
+        monotonic seconds. Raises `ReconcilerError`: "not-found" (no such name or tag), "denied", "unreachable",
+        "registry" (it answers nonsense), "bad-image", "platform", "disk-full", "deadline", "interrupted".
+        """
+        from reconciler.engine.images.registry import pulling  # noqa: PLC0415 - HTTP and TLS only when needed
+
+        return pulling.pull(self, reference, pulling.Terms(platform, progress, cancelled, deadline))
+
+    def remote_digest(self, reference: str, *, platform: str = "") -> str:
+        """The digest that the registry has for a name now, as `Pulled.digest`; raises as `pull`. Changes nothing."""
+        from reconciler.engine.images.registry import pulling  # noqa: PLC0415
+
+        return pulling.remote_digest(self, reference, pulling.Terms(platform))
 
     def add(self, arrivals: Iterable[Arrival], origin: str) -> None:
         """Record images whose layers are in place and on the disk: all of them or none.

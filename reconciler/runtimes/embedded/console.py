@@ -10,7 +10,15 @@ from reconciler.engine.containers import catalog, effective, status
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
-from reconciler.runtimes.console import ContainerSummary, ImageSummary, LogRecord, VolumeSummary
+from reconciler.runtimes.console import (
+    ContainerSummary,
+    ImageSummary,
+    LayerProgress,
+    LogRecord,
+    PulledImage,
+    VolumeSummary,
+    unseen,
+)
 from reconciler.runtimes.embedded import translate
 
 if TYPE_CHECKING:
@@ -173,6 +181,14 @@ class EmbeddedConsole:
 
     def load(self, path: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
         return self.engine.images.load(path, progress)
+
+    def pull(
+        self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
+    ) -> PulledImage:
+        pulled = self.engine.images.pull(
+            reference, platform=platform, progress=lambda *facts: progress(LayerProgress(*facts))
+        )
+        return PulledImage(pulled.reference, pulled.id, pulled.digest, pulled.changed)
 
     def import_image(self, path: str, reference: str) -> str:
         return self.engine.images.import_root(path, reference)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
-    from reconciler.model.action import Action, CreateContainer, RemoveContainer, UpdateContainer
+    from reconciler.model.action import Action, CreateContainer, PullImage, RemoveContainer, UpdateContainer
     from reconciler.model.observed import ObservedContainer, Scope
     from reconciler.runtimes.base import Context
 
@@ -43,7 +43,7 @@ _LONGEST_START = 0.25
 class EmbeddedRuntime:
     """Runs containers on this machine with the engine of our own."""
 
-    capabilities = Capabilities(name="embedded", prepare=True, update_in_place=_IN_PLACE)
+    capabilities = Capabilities(name="embedded", pull=True, prepare=True, update_in_place=_IN_PLACE)
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""
@@ -129,12 +129,16 @@ class EmbeddedRuntime:
             case kinds.RepairNetwork():
                 self.engine.network.prepare()
             case kinds.PullImage():
-                raise ReconcilerError(
-                    f"image {action.reference} can't be pulled: this runtime takes local images only",
-                    code="pull",
-                    hint="load it: `reconciler load FILE`",
-                )
+                return self._pull(action, context)
         return Outcome()
+
+    def _pull(self, action: PullImage, context: Context) -> Outcome:
+        pulled = self.engine.images.pull(
+            action.reference,
+            cancelled=context.cancelled,
+            deadline=context.deadline,
+        )
+        return Outcome(changed=pulled.changed, details={"id": pulled.id, "digest": pulled.digest})
 
     def _remove(self, action: RemoveContainer) -> Outcome:
         """A container that is not there, or that somebody else removes at the same time, is what was asked for."""
