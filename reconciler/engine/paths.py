@@ -3,6 +3,7 @@
     ROOT/store.db                 records
     ROOT/content/sha256/HEX       image configurations and manifests, by digest
     ROOT/layers/SHORT/            unpacked layers; SHORT is a short name, so that 127 of them fit into one mount
+    ROOT/tarsplit/SHORT           what a layer's tar had beside its files' content, so that it can be written again
     ROOT/containers/ID/           upper, work (the writable layer) and log
     ROOT/volumes/NAME/_data       a volume's data
     ROOT/staging/                 what is being unpacked; swept when nobody works there
@@ -66,6 +67,10 @@ class Paths(Frozen):
     @property
     def layers(self) -> str:
         return os.path.join(self.root, "layers")
+
+    @property
+    def tarsplit(self) -> str:
+        return os.path.join(self.root, "tarsplit")
 
     @property
     def content(self) -> str:

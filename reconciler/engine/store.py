@@ -28,7 +28,7 @@ VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
-CREATE TABLE layers (           -- unpacked layers; the folder is complete once the row is there
+CREATE TABLE layers (           -- unpacked layers; the folder is complete once the row is there, and stays while an image has it
     diff_id TEXT PRIMARY KEY,   -- sha256:... of the uncompressed tar
     short   TEXT NOT NULL UNIQUE,
     size    INTEGER NOT NULL
@@ -37,13 +37,22 @@ CREATE TABLE layers (           -- unpacked layers; the folder is complete once 
 CREATE TABLE images (
     id       TEXT PRIMARY KEY,  -- sha256:... of the configuration
     config   TEXT NOT NULL,     -- records.ImageConfig as JSON, made once from the configuration
-    origin   TEXT NOT NULL,     -- where it came from: "load FILE", "import FILE", a registry
-    created  REAL NOT NULL
+    origin   TEXT NOT NULL,     -- where it came from: "pulled from HOST", "loaded from FILE", "built here"
+    created  REAL NOT NULL,     -- when it came
+    manifest TEXT NOT NULL      -- sha256:... of the manifest it came with, "" without one; its bytes are in content
 ) WITHOUT ROWID;
 
 CREATE TABLE tags (
     reference TEXT PRIMARY KEY, -- canonical: docker.io/library/mariadb:10.11
-    image     TEXT NOT NULL REFERENCES images (id)
+    image     TEXT NOT NULL REFERENCES images (id),
+    digest    TEXT NOT NULL     -- sha256:... that the tag stood for where the image came from, "" where nobody said
+) WITHOUT ROWID;
+
+CREATE TABLE digests (          -- names by digest, of manifests and indexes
+    repository TEXT NOT NULL,   -- canonical: docker.io/library/mariadb
+    digest     TEXT NOT NULL,   -- sha256:...
+    image      TEXT NOT NULL REFERENCES images (id),
+    PRIMARY KEY (repository, digest)
 ) WITHOUT ROWID;
 
 CREATE TABLE volumes (

@@ -456,7 +456,7 @@ def test_import_makes_an_image_of_one_layer(images, root, tmp_path, pack):
     assert image.id == image_id
     assert image.command == ()
     assert set(picture(f"{root}/layers/{image.layers[0]}")) == {b".", b"tmp", b"etc", b"etc/a"}
-    assert images.origin(image_id) == f"import {tmp_path}/rootfs.tar"
+    assert images.origin(image_id) == f"imported from {tmp_path}/rootfs.tar"
 
 
 @pytest.mark.parametrize("content", [BASE[:-10240], b"", b"text" * 1000], ids=["cut", "empty", "text"])

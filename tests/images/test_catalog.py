@@ -9,10 +9,25 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from imagelab import NOTHING, config_of, docker_files, entry, images_at, picture, remains, sha, tar, write_tar
+from imagelab import (
+    NOTHING,
+    OURS,
+    Layout,
+    config_of,
+    docker_files,
+    entry,
+    images_at,
+    picture,
+    remains,
+    sha,
+    tar,
+    write_tar,
+)  # fmt: skip
 
 from reconciler.engine.images import configuration
 from reconciler.engine.images.catalog import Arrival
+from reconciler.engine.images.layers import LayerSource
+from reconciler.engine.images.streams import Span
 from reconciler.engine.records import HealthConfig
 from reconciler.kits.errors import ReconcilerError
 
@@ -45,7 +60,7 @@ def test_a_name_goes_before_an_id_and_a_common_beginning_is_no_name(two_images):
     row = two_images.resolve("app:1")
     with two_images._store.write() as rows:
         rows.executemany(
-            "INSERT INTO images SELECT ?, config, origin, created FROM images WHERE id = ?",
+            "INSERT INTO images SELECT ?, config, origin, created, manifest FROM images WHERE id = ?",
             [("sha256:" + beginning.ljust(64, "0"), row.id) for beginning in ("dead", "deaf", "cafe1", "cafe2")],
         )
     with pytest.raises(ReconcilerError, match="beginning of several") as caught:
@@ -53,7 +68,7 @@ def test_a_name_goes_before_an_id_and_a_common_beginning_is_no_name(two_images):
     assert caught.value.code == "ambiguous"
     assert two_images.find("dead") is not None
     assert two_images.find("dea") is None, "three digits are too few: they may well be a name"
-    two_images.tag(two_images.resolve("other:1").id, "docker.io/library/cafe:latest")
+    two_images.tag("other:1", "cafe")
     assert two_images.resolve("cafe").id == two_images.resolve("other:1").id
 
 
@@ -127,7 +142,7 @@ def test_what_nobody_has_is_swept_by_the_next_one_who_works(root):
         file.write("{}")
     images = images_at(root)
     with pytest.raises(ReconcilerError):
-        images.remove("none")
+        images.load("/nowhere.tar")
     images._store.close()
     assert remains(root) == NOTHING
 
@@ -144,6 +159,105 @@ def test_with_a_lost_store_no_containers_layers_are_swept(two_images, root, tmp_
     assert set(before) < set(os.listdir(f"{root}/layers"))
 
 
+# Names by digest
+
+
+def manifest_of(layers, name="app:1"):
+    """An OCI archive with one image of this name, and its manifest's digest."""
+    layout = Layout()
+    descriptor = layout.image(layers)
+    return layout.add(descriptor, name).done(), descriptor["digest"]
+
+
+@pytest.mark.kernel
+def test_a_manifests_digest_is_a_name_whatever_the_tag_says(images, tmp_path):
+    files, digest = manifest_of([BASE, ONE])
+    images.load(write_tar(tmp_path / "a.tar", files))
+    image = images.resolve("app:1")
+    assert images.resolve(f"app@{digest}") == images.resolve(f"docker.io/library/app:other@{digest}") == image
+    assert images.find(f"other@{digest}") is None
+    assert images.find(f"app@sha256:{'0' * 64}") is None
+    assert images.digests(image.id) == (f"docker.io/library/app@{digest}",)
+    assert images.digest_of("app:1") == digest
+    assert [listed.digest for listed in images.list()] == [digest]
+
+
+@pytest.mark.kernel
+def test_an_image_whose_tag_has_moved_keeps_its_name_by_digest(images, tmp_path):
+    files, digest = manifest_of([BASE, ONE])
+    images.load(write_tar(tmp_path / "a.tar", files))
+    old = images.resolve("app:1")
+    newer, newer_digest = manifest_of([BASE, TWO])
+    images.load(write_tar(tmp_path / "b.tar", newer))
+    assert images.resolve("app:1") != old
+    assert images.resolve(f"app@{digest}") == old
+    assert {(listed.reference, listed.digest) for listed in images.list()} == {
+        ("docker.io/library/app:1", newer_digest), (f"docker.io/library/app@{digest}", digest),
+    }  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_an_index_and_its_manifest_are_names_and_the_tag_stands_for_the_index(images, tmp_path):
+    layout = Layout()
+    manifest = {**layout.image([BASE]), "platform": {"os": "linux", "architecture": OURS}}
+    index = layout.index(manifest)
+    images.load(write_tar(tmp_path / "a.tar", layout.add(index, "app:1").done()))
+    assert images.digest_of("app:1") == index["digest"]
+    assert images.resolve(f"app@{index['digest']}") == images.resolve(f"app@{manifest['digest']}")
+
+
+@pytest.mark.kernel
+def test_no_archive_can_say_that_its_content_has_a_digest(images, tmp_path):
+    claimed = f"app@sha256:{'a' * 64}"
+    names = images.load(write_tar(tmp_path / "a.tar", docker_files([BASE], [claimed, "app:1"])))
+    assert names == ("app:1",)
+    assert images.find(claimed) is None
+    for reference in (claimed, f"app:1@sha256:{'a' * 64}"):
+        with pytest.raises(ReconcilerError, match="follows from its content"):
+            images.tag("app:1", reference)
+
+
+# Several at work at once
+
+
+@pytest.mark.kernel
+def test_what_somebody_relies_on_stays_until_it_is_done(two_images, root):
+    images = two_images
+    one = images.resolve("app:1")
+    with images._workshop(print).opened() as work:
+        layers = work.place([], [sha(BASE), sha(ONE)])
+        images.remove("app:1")
+        images.remove("app:also")
+        assert {layer.short for layer in layers} <= set(os.listdir(f"{root}/layers"))
+        images.add([Arrival(one, b"{}", ("docker.io/library/again:1",))], "here")
+    assert set(images.resolve("again:1").layers) <= set(os.listdir(f"{root}/layers"))
+    images.remove("again:1")
+    assert sorted(os.listdir(f"{root}/layers")) == sorted(images.resolve("other:1").layers)
+
+
+@pytest.mark.kernel
+def test_a_layer_that_no_image_has_is_not_relied_on_later(images, root):
+    """It may be half on the disk only: after a power loss nobody knows."""
+    with images._workshop(print).opened() as work:
+        (layer,) = work.place([source_of(BASE, work)], [sha(BASE)])
+        assert os.listdir(f"{root}/layers") == [layer.short]
+    assert remains(root) == NOTHING
+
+
+def source_of(data, work):
+    fd = work.temporary()
+    os.write(fd, data)
+    return LayerSource(Span.whole(fd), "layer")
+
+
+@pytest.mark.kernel
+def test_a_container_is_not_written_down_of_an_image_that_has_just_gone(two_images):
+    image = two_images.resolve("app:1")
+    two_images.remove(image.id)
+    with two_images._store.write() as connection, pytest.raises(ReconcilerError, match="just been removed"):
+        two_images.claim(connection, image)
+
+
 # Configurations
 
 
@@ -156,7 +270,7 @@ def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
     }  # fmt: skip
     parsed = configuration.parse(config_of([BASE], config=settings, created="2026-01-01T00:00:00Z"), "x")
     image = parsed.image("sha256:" + "1" * 64, ("abcd",), 7)
-    images.add([Arrival(image, b"{}", (), ("docker.io/library/x:1",))], "here")
+    images.add([Arrival(image, b"{}", ("docker.io/library/x:1",))], "here")
     kept = images.resolve("x:1")
     assert kept == image
     assert kept.exposed == ("53/udp", "80/tcp")

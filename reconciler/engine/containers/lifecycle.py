@@ -92,6 +92,7 @@ class Lifecycle:
         kept_ports: Sequence[PortLease],
     ) -> None:
         now = time.time()
+        self.images.claim(connection, image)
         for link in config.links:
             if catalog.by_name(connection, link.target) is None:
                 raise ReconcilerError(

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images import configuration, sources, streams, tars
-from reconciler.engine.images.catalog import Arrival
+from reconciler.engine.images.catalog import Arrival, tag_of
 from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
 from reconciler.engine.images.layers import LayerSource
 from reconciler.kits import references
@@ -54,16 +54,23 @@ _ARCHITECTURES = {
 
 
 class Found(Frozen):
-    """An image in an archive, before its layers are read: the configuration's bytes and what brings the layers."""
+    """An image in an archive, before its layers are read: the configuration's bytes and what brings the layers.
+
+    `tags`, `digests` and `documents` are as in `catalog.Arrival`.
+    """
 
     what: str
     config: bytes
     layers: tuple[LayerSource, ...]
     tags: tuple[str, ...]
+    digests: tuple[str, ...] = ()
+    documents: tuple[bytes, ...] = ()
 
 
-def load(images: Images, workshop: Workshop, path: str) -> tuple[str, ...]:
+def load(images: Images, workshop: Workshop, path: str, origin: str = "") -> tuple[str, ...]:
     """Load all images of an archive, or none; returns their familiar names, or the id of one that has no name.
+
+    `origin` is kept with them, "" for the file's path.
 
     Raises `ReconcilerError`: "not-found" (no such file), "bad-image" (what is wrong with it), "platform", "disk-full".
     """
@@ -73,7 +80,7 @@ def load(images: Images, workshop: Workshop, path: str) -> tuple[str, ...]:
             arrivals = [_place(work, found) for found in _found_in(source, what)]
         # The archive is closed: what was decompressed of it is gone, and need not go to the disk with the layers.
         work.sync()
-        images.add(arrivals, origin="load " + _origin(path))
+        images.add(arrivals, origin or "loaded from " + _shown(path))
     return tuple(
         name
         for arrival in arrivals
@@ -86,7 +93,7 @@ def import_root(images: Images, workshop: Workshop, path: str, reference: str) -
 
     Its configuration is empty: a container of it names its command.
     """
-    tag = references.parse(reference).canonical
+    tag = tag_of(reference)
     what = "standard input" if path == "-" else printable(path)
     with workshop.opened() as work:
         with contextlib.ExitStack() as stack:
@@ -96,12 +103,12 @@ def import_root(images: Images, workshop: Workshop, path: str, reference: str) -
             config = _bare_configuration(streams.digest(span))
             arrival = _place(work, Found(what, config, (LayerSource(span, what),), (tag,)))
         work.sync()
-        images.add([arrival], origin="import " + _origin(path))
+        images.add([arrival], "imported from " + _shown(path))
     return arrival.image.id
 
 
-def _origin(path: str) -> str:
-    return "-" if path == "-" else printable(os.path.abspath(path))
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else printable(os.path.abspath(path))
 
 
 def _bare_configuration(diff_id: str) -> bytes:
@@ -132,7 +139,7 @@ def _place(work: Workshop, found: Found) -> Arrival:
         sum(layer.size for layer in layers),
     )
     work.progress(f"{found.what}: {plural(len(layers), 'layer')}, {human_size(image.size)}")
-    return Arrival(image, found.config, layers, found.tags)
+    return Arrival(image, found.config, found.tags, found.digests, found.documents)
 
 
 def _found_in(source: Source, what: str) -> list[Found]:
@@ -219,7 +226,8 @@ class _Layout:
 
     def _image(self, name: str, descriptors: list[dict[str, Any]]) -> Found:
         label = f"{self._what}: {printable(name)}" if name else self._what
-        manifest = configuration.read_json(self._manifest(descriptors, label, 0), f"{label}: manifest")
+        documents = self._manifest(descriptors, label, 0)
+        manifest = configuration.read_json(documents[-1], f"{label}: manifest")
         layers = manifest.get("layers")
         config = manifest.get("config")
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
@@ -232,18 +240,19 @@ class _Layout:
             what = f"{label}: layer {number} of {len(layers)}"
             found.append(LayerSource(self._blob(layer, what), what, layer["digest"]))
         data = self._document(config, f"{label}: configuration")
-        return Found(label, data, tuple(found), _canonical([name] if name else [], f"{self._what}: index.json"))
+        tags = _canonical([name] if name else [], f"{self._what}: index.json")
+        return Found(label, data, tuple(found), tags, names_by_digest(tags, documents), documents)
 
-    def _manifest(self, descriptors: Sequence[dict[str, Any]], label: str, depth: int) -> bytes:
-        """The manifest for this platform among `descriptors`, through nested indexes."""
+    def _manifest(self, descriptors: Sequence[dict[str, Any]], label: str, depth: int) -> tuple[bytes, ...]:
+        """The manifest for this platform among `descriptors`, behind the indexes that lead to it, outermost first."""
         if depth > _DEEPEST_INDEX:
             raise bad_image(label, "its indexes are nested too deep")
         descriptor = _for_this_machine(descriptors, label)
         data = self._document(descriptor, f"{label}: manifest")
         document = configuration.read_json(data, f"{label}: manifest")
         if descriptor.get("mediaType") in _INDEX_TYPES or "manifests" in document:
-            return self._manifest(self._manifests(data, f"{label}: index"), label, depth + 1)
-        return data
+            return (data, *self._manifest(self._manifests(data, f"{label}: index"), label, depth + 1))
+        return (data,)
 
     def _manifests(self, index: bytes, place: str) -> list[dict[str, Any]]:
         found = configuration.read_json(index, place).get("manifests")
@@ -344,10 +353,20 @@ def _check_count(label: str, layers: Sequence[object]) -> None:
 
 
 def _canonical(names: Iterable[str], place: str) -> tuple[str, ...]:
+    """The tags among the names that an archive gives. A digest is not its to give: it follows from the content."""
     tags = []
     for name in names:
         try:
-            tags.append(references.parse(name).canonical)
+            reference = references.parse(name)
         except ReconcilerError as error:
             raise bad_image(place, error.message, error.hint) from None
+        if not reference.digest:
+            tags.append(reference.canonical)
     return tuple(dict.fromkeys(tags))
+
+
+def names_by_digest(tags: Iterable[str], documents: Iterable[bytes]) -> tuple[str, ...]:
+    """NAME@DIGEST for the repository of each tag and each of the documents, an index or manifest, in this order."""
+    digests = ["sha256:" + hashlib.sha256(document).hexdigest() for document in documents]
+    repositories = dict.fromkeys(references.parse(tag).name for tag in tags)
+    return tuple(f"{repository}@{digest}" for repository in repositories for digest in digests)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
-    from reconciler.engine.images.layers import Layer, Workshop
+    from reconciler.engine.images.layers import Workshop
     from reconciler.engine.images.registry.pulling import Progress, Pulled
     from reconciler.engine.images.streams import Limits
     from reconciler.engine.paths import Paths
@@ -47,28 +47,31 @@ def _never() -> bool:
 
 
 class ListedImage(Frozen):
-    """An image under one of its names; `reference` is canonical, "" for an image without a name.
+    """An image under one of its names; `reference` is canonical, "" for an image without a tag.
 
-    `created_at` is when it came here, seconds since the epoch; `origin` says from where.
+    `digest` (`sha256:...`, "" for none) is what the name stands for where the image came from; without a tag
+    `reference` may be a name by digest. `created_at` is when it came here, seconds since the epoch; `origin` says from where.
     """
 
     reference: str
     image: ImageConfig
     origin: str
     created_at: float
+    digest: str = ""
 
 
 class Arrival(Frozen):
-    """An image whose layers are unpacked: its configuration byte for byte, and its names (canonical).
+    """An image whose layers are in place: its configuration byte for byte, and its names (canonical).
 
-    `digest` is what a registry has for it, as a name: docker.io/library/mariadb@sha256:...; "" where none brought it.
+    `documents` are the indexes that led to its manifest, outermost first, and the manifest, byte for byte; none where
+    it came without. `digests` are its names by digest; the first of a repository is what that repository's tags stand for.
     """
 
     image: ImageConfig
     configuration: bytes
-    layers: tuple[Layer, ...]
     tags: tuple[str, ...]
-    digest: str = ""
+    digests: tuple[str, ...] = ()
+    documents: tuple[bytes, ...] = ()
 
 
 class Images:
@@ -93,20 +96,33 @@ class Images:
             return self._resolve(connection, reference)
 
     def list(self) -> tuple[ListedImage, ...]:
-        """All images, one entry a name, newest first."""
+        """All images, one entry a tag, newest first; one without a tag by its digest, or without a name."""
         with self._store.read() as connection:
             rows = connection.execute(
-                "SELECT reference, config, origin, created FROM images LEFT JOIN tags ON tags.image = images.id "
-                "ORDER BY created DESC, reference, id"
+                "SELECT reference, digest, config, origin, created FROM images JOIN tags ON tags.image = images.id "
+                "UNION ALL SELECT coalesce(min(repository || '@' || digest), ''), '', config, origin, created "
+                "FROM images LEFT JOIN digests ON digests.image = images.id "
+                "WHERE id NOT IN (SELECT image FROM tags) GROUP BY id ORDER BY created DESC, reference, config"
             ).fetchall()
-        return tuple(
-            ListedImage(row["reference"] or "", decode(row["config"]), row["origin"], row["created"]) for row in rows
-        )
+        return tuple(_listed(row) for row in rows)
 
     def names(self, image_id: str) -> tuple[str, ...]:
-        """The canonical names of an image."""
+        """The tags of an image, canonical."""
         with self._store.read() as connection:
-            return _names(connection, image_id)
+            return _tags(connection, image_id)
+
+    def digests(self, image_id: str) -> tuple[str, ...]:
+        """The names by digest of an image, canonical."""
+        with self._store.read() as connection:
+            return _digests(connection, image_id)
+
+    def digest_of(self, reference: str) -> str:
+        """What a tag stood for where its image came from (`sha256:...`), "" where nobody said or there is no such tag."""
+        with self._store.read() as connection:
+            row = connection.execute(
+                "SELECT digest FROM tags WHERE reference = ?", (references.parse(reference).canonical,)
+            ).fetchone()
+        return str(row[0]) if row else ""
 
     def origin(self, image_id: str) -> str:
         """Where an image came from, "" if it is not here."""
@@ -119,15 +135,20 @@ class Images:
         with open(self._content(image_id), "rb") as file:
             return file.read()
 
+    def claim(self, connection: sqlite3.Connection, image: ImageConfig) -> None:
+        """See, in the transaction that writes a container of it down, that nobody has removed the image meanwhile."""
+        if not connection.execute("SELECT 1 FROM images WHERE id = ?", (image.id,)).fetchone():
+            raise ReconcilerError(f"image {image.id} has just been removed", code="not-found")
+
     def lower_dirs(self, image: ImageConfig) -> tuple[str, ...]:
         """The layers' folders as overlayfs wants them, highest first; names inside `Paths.layers`."""
         return image.layers[::-1]
 
-    def load(self, path: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
+    def load(self, path: str, progress: Callable[[str], None] = _silent, origin: str = "") -> tuple[str, ...]:
         """Load a docker-archive or OCI layout; see `archives.load`."""
         from reconciler.engine.images import archives  # noqa: PLC0415 - tarfile and friends only when needed
 
-        return archives.load(self, self._workshop(progress), path)
+        return archives.load(self, self._workshop(progress), path, origin)
 
     def import_root(self, path: str, reference: str, progress: Callable[[str], None] = _silent) -> str:
         """Make an image of a root file system in a tar file; see `archives.import_root`."""
@@ -171,25 +192,22 @@ class Images:
         files.make_folders(self._paths.content)
         for arrival in arrivals:
             files.replace_file(self._content(arrival.image.id), arrival.configuration)
+            for document in arrival.documents:
+                files.replace_file(self._content(_sha256(document)), document)
         now = time.time()
         with self._store.write() as connection:
             for arrival in arrivals:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO layers VALUES (?, ?, ?)",
-                    [(layer.key, layer.short, layer.size) for layer in arrival.layers],
-                )
-                connection.execute(
-                    "INSERT INTO images VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
-                    (arrival.image.id, json.dumps(as_document(arrival.image)), origin, now),
-                )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO tags VALUES (?, ?)", [(tag, arrival.image.id) for tag in arrival.tags]
-                )
+                _add_rows(connection, arrival, origin, now)
 
-    def tag(self, image_id: str, reference: str) -> None:
-        """Give an image another name (canonical), taking it from the image that had it."""
+    def tag(self, source: str, reference: str) -> None:
+        """Give an image another name, taking it from the image that had it.
+
+        Raises `ReconcilerError`: "not-found", "bad-reference" for a name that is none, or is one by digest.
+        """
+        name = tag_of(reference)
         with self._store.write() as connection:
-            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (reference, image_id))
+            image = self._resolve(connection, source)
+            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, '')", (name, image.id))
 
     def remove(self, reference: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
         """Take a name away, and with its last name the image and the layers that nobody else has.
@@ -197,15 +215,14 @@ class Images:
         By id all names go. Returns lines as `docker rmi` prints them. Refused (code "in-use") while a container has
         the image that would go.
         """
-        with self._workshop(progress).opened() as work:
-            with self._store.write() as connection:
-                lines = self._remove_rows(connection, reference)
-            work.sweep()
+        with self._store.write() as connection:
+            lines = self._remove_rows(connection, reference)
+        self._workshop(progress).sweep()
         return lines
 
     def _remove_rows(self, connection: sqlite3.Connection, reference: str) -> tuple[str, ...]:
         image = self._resolve(connection, reference)
-        names = _names(connection, image.id)
+        names = _tags(connection, image.id)
         wanted = _canonical(reference)
         going = (wanted,) if wanted in names else names
         last = len(going) == len(names)
@@ -214,12 +231,8 @@ class Images:
         connection.executemany("DELETE FROM tags WHERE reference = ?", [(name,) for name in going])
         lines = [f"Untagged: {references.parse(name).familiar}" for name in going]
         if last:
+            connection.execute("DELETE FROM digests WHERE image = ?", (image.id,))
             connection.execute("DELETE FROM images WHERE id = ?", (image.id,))
-            kept: set[str] = set()
-            for row in connection.execute("SELECT config FROM images"):
-                kept.update(decode(row["config"]).layers)
-            gone = [(short,) for short in image.layers if short not in kept]
-            connection.executemany("DELETE FROM layers WHERE short = ?", gone)
             lines.append(f"Deleted: {image.id}")
         return tuple(lines)
 
@@ -264,13 +277,60 @@ def _canonical(reference: str) -> str:
         return ""
 
 
-def _names(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+def tag_of(reference: str) -> str:
+    """The canonical name that `reference` gives an image; raises `ReconcilerError` for one that holds a digest."""
+    parsed = references.parse(reference)
+    if parsed.digest:
+        raise ReconcilerError(
+            f"{printable(reference)} names an image by its digest, which follows from its content and can't be given",
+            code="bad-reference",
+            hint="leave out the @ and what follows",
+        )
+    return parsed.canonical
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - loads OpenSSL: only where images arrive
+
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _add_rows(connection: sqlite3.Connection, arrival: Arrival, origin: str, now: float) -> None:
+    image_id = arrival.image.id
+    manifest = _sha256(arrival.documents[-1]) if arrival.documents else ""
+    connection.execute(
+        "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config, "
+        "manifest = CASE excluded.manifest WHEN '' THEN manifest ELSE excluded.manifest END",
+        (image_id, json.dumps(as_document(arrival.image)), origin, now, manifest),
+    )
+    digests = [references.parse(name) for name in arrival.digests]
+    stands_for = {name.name: name.digest for name in reversed(digests)}
+    connection.executemany(
+        "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", [(name.name, name.digest, image_id) for name in digests]
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
+        [(tag, image_id, stands_for.get(references.parse(tag).name, "")) for tag in arrival.tags],
+    )
+
+
+def _listed(row: sqlite3.Row) -> ListedImage:
+    digest = row["digest"] or row["reference"].partition("@")[2]
+    return ListedImage(row["reference"], decode(row["config"]), row["origin"], row["created"], digest)
+
+
+def _tags(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
     rows = connection.execute("SELECT reference FROM tags WHERE image = ? ORDER BY reference", (image_id,))
     return tuple(row["reference"] for row in rows)
 
 
+def _digests(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+    rows = connection.execute("SELECT * FROM digests WHERE image = ? ORDER BY repository, digest", (image_id,))
+    return tuple(f"{row['repository']}@{row['digest']}" for row in rows)
+
+
 def _find(connection: sqlite3.Connection, reference: str) -> ImageConfig | None:
-    """By name first: an image named `cafe` is found although `cafe` may start an id."""
+    """By name first: an image named `cafe` is found although `cafe` may start an id. Beside a digest a tag says nothing."""
     is_id = _ID.fullmatch(reference)
     try:
         parsed = references.parse(reference)
@@ -278,8 +338,12 @@ def _find(connection: sqlite3.Connection, reference: str) -> ImageConfig | None:
         if not is_id:
             raise
     else:
+        if parsed.digest:
+            select = "SELECT config FROM images JOIN digests ON image = id WHERE repository = ? AND digest = ?"
+            row = connection.execute(select, (parsed.name, parsed.digest)).fetchone()
+            return decode(row["config"]) if row else None
         row = connection.execute(
-            "SELECT config FROM images JOIN tags ON tags.image = images.id WHERE reference = ?", (parsed.canonical,)
+            "SELECT config FROM images JOIN tags ON image = id WHERE reference = ?", (parsed.canonical,)
         ).fetchone()
         if row:
             return decode(row["config"])

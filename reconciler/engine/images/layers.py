@@ -1,8 +1,13 @@
 """Layers on the disk: unpacked aside, checked, then renamed into place; what a killed run left is swept.
 
 A layer is shared by all images that have it. It is known by the digest of its plain tar, except one whose tar leaves out
-folders: those must look as in the layers below, so such a layer is known by what is below it, too. The folder is complete
-and on the disk before its row is written (`catalog.Images.add`). Only this room may import it.
+folders: those must look as in the layers below, so such a layer is known by what is below it, too.
+
+Several processes may work at once, each with its own images: they hold `images.lock` shared, and each layer is unpacked
+by one of them while the others wait for it. Who sweeps holds the lock exclusively; so what somebody has found or placed
+stays until it is done, also a layer that no image has yet. A layer's row may be written before its folder is on the
+disk, an image's only afterwards (`Workshop.sync`): after a power loss no image has a layer that is not whole, and
+layers that no image has are swept before anybody relies on them. Only this room may import it.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from reconciler.engine.images import streams, unpack
-from reconciler.engine.images.configuration import bad_image
+from reconciler.engine.images.configuration import bad_image, decode
 from reconciler.engine.kernel import copying, files, locks, rooted
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -52,15 +57,14 @@ class Layer(Frozen):
 
 
 class _Staged(Frozen):
+    """A layer that was unpacked aside; `folder` is its path."""
+
     folder: str
     unpacked: unpack.Unpacked
 
 
 class Workshop:
-    """Where images are taken in and out, by one process at a time.
-
-    Use it inside `opened()`: that holds the lock, sweeps before and after, and explains a full disk.
-    """
+    """Where images are taken in. Use it inside `opened()`; safe to use from several threads there."""
 
     def __init__(self, store: Store, paths: Paths, limits: Limits, progress: Callable[[str], None]) -> None:
         self._store = store
@@ -68,9 +72,9 @@ class Workshop:
         self.limits = limits
         self._progress = progress
         self._progress_lock = threading.Lock()
-        self._taken: set[str] = set()
-        self._lost: dict[str, str] = {}
-        self._placed: dict[str, Layer] = {}
+        self._lock = os.path.join(paths.root, "images.lock")
+        self._own: set[str] = set()
+        self._staged: dict[str, _Staged] = {}
 
     def progress(self, text: str) -> None:
         """Tell the caller, one line at a time also when two layers are worked on."""
@@ -79,45 +83,66 @@ class Workshop:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Workshop]:
-        """Hold the lock. When the block raises, everything that has no row is gone afterwards."""
+        """Hold the lock. When the block raises, what it has unpacked is gone afterwards, unless others are at work, too."""
         files.make_folders(self._paths.root)
-        lock = os.path.join(self._paths.root, "images.lock")
-        if locks.is_held(lock):
-            self.progress("waiting for another process that works on the images")
-        with locks.held(lock):
-            files.make_folders(self._paths.staging)
-            files.make_folders(self._paths.layers)
-            self.sweep()
-            try:
-                yield self
-            except (OSError, sqlite3.OperationalError) as error:
-                self._sweep_after_failure()
-                raise self._explained(error) from error
-            except BaseException:
-                self._sweep_after_failure()
-                raise
+        self.sweep()
+        try:
+            with locks.held(self._lock, shared=True):
+                files.make_folders(self._paths.staging)
+                files.make_folders(self._paths.layers)
+                try:
+                    yield self
+                finally:
+                    for path in self._own:
+                        files.remove_tree(path)
+        except (OSError, sqlite3.OperationalError) as error:
+            self._sweep_quietly()  # or it says too little is free
+            raise self._explained(error) from error
+        finally:
+            self._sweep_quietly()
 
-    def sweep(self) -> None:
-        """Remove what no row speaks of: staging, layers, configurations.
+    def sweep(self) -> bool:
+        """Remove what no image needs: layers, configurations, what was unpacked aside. Whether it was done.
 
-        Where containers are that the store does not know, the store is not the one that this root had (somebody lost
-        or replaced it): then their layers may be in use, and only staging is swept.
+        It is not while somebody works on images: then the next who does will. Where containers are that the store does
+        not know, the store is not the one that this root had (somebody lost or replaced it): then their layers may be
+        in use, and only staging is swept.
         """
+        lock = locks.try_hold(self._lock)
+        if lock is None:
+            return False
+        try:
+            _keep_only((), self._paths.staging)
+            with self._store.read() as connection:
+                containers = {row["id"] for row in connection.execute("SELECT id FROM containers")}
+            if containers.issuperset(_names(os.path.join(self._paths.root, "containers"))):
+                self._sweep_content()
+        finally:
+            os.close(lock)
+        return True
+
+    def _sweep_content(self) -> None:
         with self._store.read() as connection:
-            containers = {row["id"] for row in connection.execute("SELECT id FROM containers")}
+            used = used_layers(connection)
             layers = {row["short"] for row in connection.execute("SELECT short FROM layers")}
-            images = {row["id"].partition(":")[2] for row in connection.execute("SELECT id FROM images")}
-        _keep_only((), self._paths.staging)
-        if containers.issuperset(_names(os.path.join(self._paths.root, "containers"))):
-            _keep_only(layers, self._paths.layers)
-            _keep_only(images, self._paths.content)
+            content = {
+                row[0].partition(":")[2]
+                for row in connection.execute(
+                    "SELECT id FROM images UNION SELECT manifest FROM images UNION SELECT digest FROM digests"
+                )
+            }
+        if unused := layers - used:
+            with self._store.write() as connection:
+                connection.executemany("DELETE FROM layers WHERE short = ?", [(short,) for short in unused])
+        _keep_only(layers & used, self._paths.layers)
+        _keep_only(content, self._paths.content)
 
     def temporary(self) -> int:
         """An empty file without a name on the same file system, open for reading and writing."""
         return files.open_for_writing(self._paths.staging, os.O_RDWR | os.O_TMPFILE)
 
     def place(self, sources: Sequence[LayerSource], diff_ids: Sequence[str]) -> tuple[Layer, ...]:
-        """Unpack the layers that are not here yet, lowest first, and put them in place; `sync` before rows are written.
+        """Have an image's layers in their places, lowest first; `sync` before the image's row is written.
 
         `diff_ids` are the digests that the plain tars must have. Layers that come twice stay once, at the upper place,
         where they hide what they hid below. Raises `ReconcilerError` (code "bad-image") or OSError.
@@ -127,19 +152,20 @@ class Workshop:
         known = self._known()
         wanted = sorted(last.values())
         missing = [index for index in wanted if not (known.get(diff_ids[index]) or known.get(keys[index]))]
-        staged = dict(zip(missing, self._stage_all([(sources[i], diff_ids[i]) for i in missing]), strict=True))
+        self._take_all([(sources[index], diff_ids[index]) for index in missing])
+        known = self._known()
         placed: list[Layer] = []
         for index in wanted:
-            if index in staged:
-                placed.append(self._put(staged[index], diff_ids[index], keys[index], placed))
-            else:
-                placed.append(known.get(diff_ids[index]) or known[keys[index]])
+            layer = known.get(diff_ids[index]) or known.get(keys[index])
+            if layer is None:
+                staged = self._staged.pop(diff_ids[index])
+                self._adopt(staged, placed)
+                layer = self._put(staged, keys[index])
+            placed.append(layer)
         return tuple(placed)
 
     def sync(self) -> None:
-        """What was placed is on the disk, content and names."""
-        if not self._placed:
-            return
+        """What was placed, by us or by others, is on the disk, content and names."""
         fd = os.open(self._paths.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copying.sync_filesystem(fd)
@@ -148,27 +174,36 @@ class Workshop:
 
     def _known(self) -> dict[str, Layer]:
         with self._store.read() as connection:
-            rows = connection.execute("SELECT diff_id, short, size FROM layers").fetchall()
-        self._taken.update(row["short"] for row in rows)
-        layers = [Layer(row["diff_id"], row["short"], row["size"]) for row in rows]
-        there = set(os.listdir(self._paths.layers))
-        self._taken.update(there)
-        # A folder that somebody removed by hand comes back under the name that images know it by.
-        self._lost = {layer.key: layer.short for layer in layers if layer.short not in there}
-        return {**{layer.key: layer for layer in layers if layer.short in there}, **self._placed}
+            return _layers_in(connection, set(os.listdir(self._paths.layers)))
 
-    def _stage_all(self, wanted: Sequence[tuple[LayerSource, str]]) -> list[_Staged]:
+    def _take_all(self, wanted: Sequence[tuple[LayerSource, str]]) -> None:
         # Decompressing runs beside unpacking, and two threads save a third of the time. Unpacking two plain layers at
         # once takes longer than one after the other: they fight for the interpreter between short system calls.
         if len(wanted) < 2 or not any(streams.compression(source.span) for source, _ in wanted):
-            return [self._stage(source, diff_id) for source, diff_id in wanted]
+            for source, diff_id in wanted:
+                self.take(source, diff_id)
+            return
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
         with ThreadPoolExecutor(_WORKERS) as pool:
-            return list(pool.map(lambda pair: self._stage(*pair), wanted))
+            for done in [pool.submit(self.take, *pair) for pair in wanted]:
+                done.result()
+
+    def take(self, source: LayerSource, diff_id: str) -> None:
+        """One layer, checked and unpacked, and in its place unless that depends on layers below it: see `place`."""
+        lock = os.path.join(self._paths.staging, diff_id.partition(":")[2] + ".lock")
+        if locks.is_held(lock):
+            self.progress(f"{source.what}: waiting for another process that unpacks the same")
+        with locks.held(lock):
+            if diff_id in self._staged or diff_id in self._known():
+                return
+            staged = self._stage(source, diff_id)
+            if not staged.unpacked.unnamed:
+                self._put(staged, diff_id)
+                return
+        self._staged[diff_id] = staged
 
     def _stage(self, source: LayerSource, diff_id: str) -> _Staged:
-        """One layer, checked and unpacked aside."""
         with contextlib.ExitStack() as stack:
             before = _version(source.span.fd)
             span, diff = source.span, ""
@@ -184,7 +219,8 @@ class Workshop:
                 _check(source.what, "digest", source.digest, diff)
             _check(source.what, "digest of the plain layer", diff_id, diff)
             self.progress(f"{source.what}: unpacking {human_size(span.size)}")
-            folder = os.path.join(self._paths.staging, diff_id.partition(":")[2])
+            folder = os.path.join(self._paths.staging, f"{diff_id.partition(':')[2]}.{os.urandom(8).hex()}")
+            self._own.add(folder)
             files.mkdir(folder)
             files.chmod(folder, 0o755)  # whatever the umask is; a "./" in the tar may say otherwise
             with rooted.open_root(folder) as root:
@@ -193,15 +229,20 @@ class Workshop:
                 raise bad_image(source.what, "the file was changed while it was read", "load it again")
             return _Staged(folder, unpacked)
 
-    def _put(self, staged: _Staged, diff_id: str, dependent_key: str, below: Sequence[Layer]) -> Layer:
-        key = diff_id
-        if staged.unpacked.unnamed:
-            key = dependent_key
-            self._adopt(staged, below)
-        short = self._lost.get(key) or self._free_name(key)
-        files.rename(staged.folder, os.path.join(self._paths.layers, short))
-        layer = self._placed[key] = Layer(key, short, staged.unpacked.size)
-        return layer
+    def _put(self, staged: _Staged, key: str) -> Layer:
+        """Rename a layer into place, under a name that nobody has; one that others were quicker with is theirs."""
+        with self._store.write() as connection:
+            there = set(os.listdir(self._paths.layers))
+            known = _layers_in(connection, there).get(key)
+            if known:
+                return known
+            rows = connection.execute("SELECT diff_id, short FROM layers").fetchall()
+            # A folder that somebody removed by hand comes back under the name that images know it by.
+            lost = {row["diff_id"]: row["short"] for row in rows}
+            short = lost.get(key) or _free_name(key, there | set(lost.values()))
+            files.rename(staged.folder, os.path.join(self._paths.layers, short))
+            connection.execute("INSERT OR REPLACE INTO layers VALUES (?, ?, ?)", (key, short, staged.unpacked.size))
+        return Layer(key, short, staged.unpacked.size)
 
     def _adopt(self, staged: _Staged, below: Sequence[Layer]) -> None:
         """Folders that the tar did not name look as in the highest layer that has them."""
@@ -216,17 +257,7 @@ class Workshop:
                     if _adopt_from(lower, target, path):
                         break
 
-    def _free_name(self, key: str) -> str:
-        text = base64.b32encode(hashlib.sha256(key.encode()).digest()).decode().lower().rstrip("=")
-        for length in range(_SHORTEST, _LONGEST + 1):
-            for start in range(0, len(text) - length, length):
-                short = text[start : start + length]
-                if short not in self._taken:
-                    self._taken.add(short)
-                    return short
-        raise ReconcilerError("no free name for a layer", code="images", hint="remove images that nobody uses")
-
-    def _sweep_after_failure(self) -> None:
+    def _sweep_quietly(self) -> None:
         with contextlib.suppress(OSError, sqlite3.Error, ReconcilerError):
             self.sweep()
 
@@ -241,6 +272,27 @@ class Workshop:
                 hint="remove images that nobody uses, or set RECONCILER_ROOT to a folder on a larger disk",
             )
         return ReconcilerError(f"{self._paths.root}: {error}", code="images")
+
+
+def used_layers(connection: sqlite3.Connection) -> set[str]:
+    """The short names of all layers that some image has."""
+    rows = connection.execute("SELECT config FROM images")
+    return {short for row in rows for short in decode(row["config"]).layers}
+
+
+def _layers_in(connection: sqlite3.Connection, there: Collection[str]) -> dict[str, Layer]:
+    """The layers by key whose folder is among those that are there."""
+    rows = connection.execute("SELECT diff_id, short, size FROM layers")
+    return {row["diff_id"]: Layer(row["diff_id"], row["short"], row["size"]) for row in rows if row["short"] in there}
+
+
+def _free_name(key: str, taken: Collection[str]) -> str:
+    text = base64.b32encode(hashlib.sha256(key.encode()).digest()).decode().lower().rstrip("=")
+    for length in range(_SHORTEST, _LONGEST + 1):
+        for start in range(0, len(text) - length, length):
+            if text[start : start + length] not in taken:
+                return text[start : start + length]
+    raise ReconcilerError("no free name for a layer", code="images", hint="remove images that nobody uses")
 
 
 def _keys_by_position(diff_ids: Sequence[str]) -> list[str]:
