@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -326,21 +324,3 @@ def test_nft_is_named_with_its_package_when_it_is_missing(monkeypatch, tmp_path)
     with pytest.raises(nftables.ReconcilerError) as caught:
         nftables.run("list tables")
     assert "nftables" in caught.value.hint
-
-
-def test_pyroute2s_messages_load_alone():
-    """Neither the umbrella nor asyncio is imported, and the real package still works afterwards."""
-    code = """
-import sys
-from reconciler.engine.kernel import netlink
-netlink.load()
-assert not {"asyncio", "pyroute2", "pyroute2.ndb", "pyroute2.iproute"} & set(sys.modules)
-assert netlink.links()
-import pyroute2
-with pyroute2.IPRoute() as route:
-    assert route.get_links()[0].get_attr("IFLA_IFNAME") == "lo"
-assert pyroute2.netlink.nlmsg
-assert [link.name for link in netlink.links()][0] == "lo"
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, effective, helpers, monitor, mounting, status
-from reconciler.engine.kernel import files, netlink, processes
+from reconciler.engine.kernel import files, processes
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.networks import hosts, links, ports
 from reconciler.kits.errors import ReconcilerError
@@ -126,7 +126,6 @@ class Preparing:
         Raises ReconcilerError when it is not: something else on the machine has taken the network meanwhile.
         """
         subnet = self._network.prepare()
-        netlink.load()  # `connect` needs it, and the OCI runtime is not done yet
         if not subnet.holds(record.address):
             raise ReconcilerError(
                 f"container {record.name} can't have its address {record.address}: something else on this machine has"

@@ -67,16 +67,12 @@ def _message(subsystem: int, kind: int, flags: int, body: bytes = b"", number: i
     return header + struct.pack("=BBH", _IPV4, 0, 0) + body
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
-
-
 def table_comment(name: str) -> str | None:
     """The comment of the `ip` table `name`, "" if it has none, None if there is no such table."""
     try:
         with netlink.opened(_NETFILTER) as connection:
             connection.send(
-                _message(_NFT, _GETTABLE, _REQUEST, _attribute(1, name.encode() + b"\0")),
+                _message(_NFT, _GETTABLE, _REQUEST, netlink.attribute(1, name.encode() + b"\0")),
             )
             kind, flags, _, body = next(netlink.parse(connection.recv(1 << 16)))
     except OSError:
@@ -115,7 +111,7 @@ def chains() -> list[Chain]:
 
 def rules_with(table: str, chain: str, text: str) -> int:
     """How many rules of a chain have `text` in them, as a comment's text or an interface's name has."""
-    body = _attribute(1, table.encode() + b"\0") + _attribute(2, chain.encode() + b"\0")
+    body = netlink.attribute(1, table.encode() + b"\0") + netlink.attribute(2, chain.encode() + b"\0")
     try:
         with netlink.opened(_NETFILTER) as connection:
             answers = netlink.dump(connection, _message(_NFT, _GETRULE, 0, body))
@@ -140,11 +136,11 @@ class Change(NamedTuple):
 
 
 def _elements(table: str, name: str, key: bytes, value: bytes | None) -> bytes:
-    element = _attribute(1 | _NESTED, _attribute(1, key))
+    element = netlink.attribute(1 | _NESTED, netlink.attribute(1, key))
     if value is not None:
-        element += _attribute(2 | _NESTED, _attribute(1, value))
-    listed = _attribute(3 | _NESTED, _attribute(1 | _NESTED, element))
-    return _attribute(1, table.encode() + b"\0") + _attribute(2, name.encode() + b"\0") + listed
+        element += netlink.attribute(2 | _NESTED, netlink.attribute(1, value))
+    listed = netlink.attribute(3 | _NESTED, netlink.attribute(1 | _NESTED, element))
+    return netlink.attribute(1, table.encode() + b"\0") + netlink.attribute(2, name.encode() + b"\0") + listed
 
 
 def element(table: str, name: str, key: bytes) -> bytes | None:
@@ -213,7 +209,7 @@ def forget_udp_flows(ports: Collection[int], hosts: Collection[str]) -> int:
 @effect
 def _delete_flow(original: bytes) -> int:
     """Returns 1, or 0 when the flow had ended by itself."""
-    body = _attribute(1 | _NESTED, original)
+    body = netlink.attribute(1 | _NESTED, original)
     with netlink.opened(_NETFILTER) as connection:
         connection.send(_message(_CONNTRACK, _CT_DELETE, _REQUEST | _ACK, body))
         _, flags, _, answer = next(netlink.parse(connection.recv(1 << 16)))
