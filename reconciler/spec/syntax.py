@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from reconciler.spec.findings import finding
 from reconciler.spec.nodes import Node
 
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
 
     from reconciler.kits.errors import ReconcilerError
     from reconciler.spec.nodes import Source
+
+DEEPEST = 64
+"""Levels of nesting. A spec needs seven; deeper code could exhaust the interpreter's stack later."""
 
 _MEANINGS = (
     (
@@ -39,6 +40,8 @@ _MEANINGS = (
 def explain(error: MarkedYAMLError, source: Source) -> ReconcilerError:
     """The parser's error as one of ours, at the place that the user must look at."""
     problem, context = error.problem or "", error.context or ""
+    if "maximum nesting depth" in problem:  # libyaml's own limit, which it may meet long before the events come to ours
+        return too_deep(_too_deep(source))
     at = _node(error.problem_mark or error.context_mark, source)
     opened = _node(error.context_mark, source) if error.context_mark else at
     line = source.line(at.line)
@@ -68,8 +71,31 @@ def explain(error: MarkedYAMLError, source: Source) -> ReconcilerError:
     return finding(f"not YAML: {problem}" + (f" ({context})" if context else ""), at)
 
 
+def too_deep(at: Node) -> ReconcilerError:
+    """A collection begins at `at` inside of `DEEPEST` others."""
+    return finding(f"nested deeper than {DEEPEST} levels", at, hint="a spec needs about seven")
+
+
+def _too_deep(source: Source) -> Node:
+    """Where the first collection begins that is nested too deep."""
+    import yaml  # noqa: PLC0415 - on an error's way out
+
+    level = 0
+    for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
+        kind = type(token).__name__
+        if kind.endswith(("SequenceStartToken", "MappingStartToken")):
+            level += 1
+            if level > DEEPEST:
+                return _node(token.start_mark, source)
+        elif kind.endswith(("SequenceEndToken", "MappingEndToken", "BlockEndToken")):
+            level -= 1
+    return Node(source, 1, 1)
+
+
 def _unclosed(source: Source) -> Node | None:
     """The innermost bracket that is open where the text ends."""
+    import yaml  # noqa: PLC0415 - on an error's way out
+
     opened: list[Node] = []
     for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
         kind = type(token).__name__

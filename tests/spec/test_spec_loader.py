@@ -188,3 +188,55 @@ def test_reading_a_spec_imports_neither_pydantic_nor_its_core():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_reading_a_spec_loads_only_the_parts_of_pyyaml_that_parse_and_the_rest_fits_later():
+    run_python("""
+import sys
+from reconciler.spec import libyaml
+from reconciler.spec.resolve import load_stack
+load_stack('specs/wordpress.yaml', {})
+assert 'yaml._yaml' in sys.modules
+assert not {'yaml.reader', 'yaml.constructor', 'yaml.resolver', 'yaml.loader', 'yaml.cyaml'} & set(sys.modules)
+import yaml
+assert yaml.load('{a: [1, 2]}', Loader=yaml.CSafeLoader) == yaml.safe_load('{a: [1, 2]}') == {'a': [1, 2]}
+assert yaml.error.YAMLError is yaml.YAMLError is libyaml.YAMLError
+for loader in yaml.SafeLoader, yaml.CSafeLoader:
+    try:
+        yaml.load('[', Loader=loader)
+    except yaml.parser.ParserError:
+        continue
+    raise AssertionError(loader)
+import yaml.reader
+assert issubclass(yaml.reader.ReaderError, libyaml.YAMLError)
+""")
+
+
+def test_pyyaml_without_libyaml_reads_specs_too():
+    run_python("""
+import sys
+sys.modules['yaml._yaml'] = None
+from reconciler.spec import libyaml
+from reconciler.spec.resolve import load_stack
+assert libyaml.Parser.__name__ == 'SafeLoader'
+assert {c.key for c in load_stack('specs/wordpress.yaml', {}).stack.containers} == {'wordpress', 'wordpressdb'}
+""")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[\n" * 1200, "{a: " * 1200, "- " * 1200, "".join(" " * n + "k:\n" for n in range(1200)) + " " * 1200 + "x"],
+    ids=["lists", "maps", "dashes", "indented"],
+)
+def test_nesting_beyond_the_parsers_own_limit_is_told_as_nesting(text):
+    with pytest.raises(ReconcilerError, match="nested deeper than 64 levels") as caught:
+        load(decode("spec.yaml", text.encode()), Findings())
+    begins = [at for at, character in enumerate(text) if character in "[{-k"]
+    before = text[: begins[64]]
+    assert f"spec.yaml:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: " in str(caught.value)
