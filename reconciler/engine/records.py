@@ -65,6 +65,79 @@ class HealthConfig(Frozen):
     start_period: float | None = None
     start_interval: float | None = None
     retries: int | None = None
+    restarts: int | None = None
+    """Restarts in a row when it becomes unhealthy: None = none, 0 = without end."""
+
+
+class ResourceConfig(Frozen):
+    """Limits of the container's cgroup; 0 = none. Memory in bytes, `memory_swap` of both together (-1 = all swap).
+
+    `cpus` is a number of processors, `cpu_period` and `cpu_quota` are microseconds, `cpuset` a list as in cpuset(7).
+    """
+
+    memory: int = 0
+    memory_reservation: int = 0
+    memory_swap: int = 0
+    swappiness: int | None = None
+    oom_kill_disable: bool = False
+    cpus: float = 0.0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset: str = ""
+    pids: int = 0
+
+
+class UlimitConfig(Frozen):
+    """A limit of setrlimit(2) by its short name; -1 = without limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class DeviceConfig(Frozen):
+    """A device of the host at `target` inside; `permissions` is made of r, w and m."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+class TmpfsConfig(Frozen):
+    """A file system in memory; `options` as in mount(8)."""
+
+    target: str
+    options: tuple[str, ...] = ()
+
+
+class SecurityConfig(Frozen):
+    """What the container may do. `capabilities_add` and `_drop` hold CAP_ names or ALL.
+
+    `seccomp` and `apparmor`: "" = the default profile, "unconfined", or a profile (seccomp: its absolute path).
+    `unmasked`: nothing of /proc and /sys is hidden or read-only.
+    """
+
+    privileged: bool = False
+    capabilities_add: tuple[str, ...] = ()
+    capabilities_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    unmasked: bool = False
+    read_only: bool = False
+    devices: tuple[DeviceConfig, ...] = ()
+    device_rules: tuple[str, ...] = ()
+
+
+class NamesConfig(Frozen):
+    """What names mean inside: `hosts` are NAME=ADDRESS; () = as on the host."""
+
+    hosts: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    domain: str = ""
 
 
 class ContainerConfig(Frozen):
@@ -95,34 +168,65 @@ class ContainerConfig(Frozen):
     hostname: str = ""
     stop_signal: str = ""
     stop_timeout: float = 10.0
+    platform: str = ""
+    init: bool = False
+    interactive: bool = False
+    terminal: bool = False
+    groups: tuple[str, ...] = ()
+    oom_score: int = 0
+    resources: ResourceConfig = ResourceConfig()
+    ulimits: tuple[UlimitConfig, ...] = ()
+    shm_size: int = 0
+    sysctls: dict[str, str] = field(default_factory=dict)
+    security: SecurityConfig = SecurityConfig()
+    tmpfs: tuple[TmpfsConfig, ...] = ()
+    names: NamesConfig = NamesConfig()
     owner: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """The JSON form, as stored."""
-        document: dict[str, Any] = as_document(self)
-        return document
+        """The JSON form, as stored: without fields at their default."""
+        return {name: as_document(value) for name, value in self.__dict__.items() if value != _UNSET[name]}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> ContainerConfig:
         """The inverse of `document`; keys that this release does not know are dropped."""
-        known = {k: v for k, v in document.items() if k in fields(cls)}
-        for name, kind in _PARTS.items():
-            known[name] = tuple(kind(**part) for part in known.get(name, ()))
-        for name in ("command", "entrypoint", "exposed"):
-            if known.get(name) is not None:
-                known[name] = tuple(known[name])
-        if health := known.get("health"):
-            known["health"] = HealthConfig(**{**health, "test": tuple(health["test"])})
-        return cls(**known)
+        config: ContainerConfig = _read(cls, document)
+        return config
 
+
+_UNSET = ContainerConfig.defaults()
 
 _PARTS: dict[str, Any] = {
     "links": LinkConfig,
     "mounts": MountConfig,
     "volumes_from": VolumesFromConfig,
     "ports": PortConfig,
+    "ulimits": UlimitConfig,
+    "devices": DeviceConfig,
+    "tmpfs": TmpfsConfig,
 }
+_OBJECTS: dict[str, Any] = {
+    "health": HealthConfig,
+    "resources": ResourceConfig,
+    "security": SecurityConfig,
+    "names": NamesConfig,
+}
+
+
+def _read(kind: Any, document: dict[str, Any]) -> Any:
+    """A frozen one of its JSON form: lists as tuples, objects and lists of objects by their field's name."""
+    known = {}
+    for name, value in document.items():
+        if name not in fields(kind):
+            continue
+        if name in _OBJECTS and value is not None:
+            known[name] = _read(_OBJECTS[name], value)
+        elif isinstance(value, list):
+            known[name] = tuple([_read(_PARTS[name], each) if isinstance(each, dict) else each for each in value])
+        else:
+            known[name] = value
+    return kind(**known)
 
 
 class ImageConfig(Frozen):

@@ -55,6 +55,12 @@ class Frozen:
         functions = {name: value for name, value in defaults.items() if callable(value)}
         cls._fresh |= {name: partial(_itself, value) for name, value in functions.items()}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What each field is when it is not given, in order; a required one is None."""
+        fresh = cls._fresh
+        return {name: fresh[name]() if name in fresh else getattr(cls, name, None) for name in cls._fields}
+
     def __init__(self, *values: Any, **named: Any) -> None:
         if values:
             if len(values) > len(self._fields):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.kits.frozen import fields
 from reconciler.kits.source import Position
 from reconciler.model import desired
 
-CODEC_VERSION = 1
+CODEC_VERSION = 2
 """Raised when the form changes in a way that `decode` would misread."""
 
 _LISTS: dict[str, Any] = {
@@ -21,17 +20,38 @@ _LISTS: dict[str, Any] = {
     "volumes": desired.Mount,
     "volumes_from": desired.VolumesFrom,
     "ports": desired.Port,
+    "ulimits": desired.Ulimit,
+    "devices": desired.Device,
+    "tmpfs": desired.Tmpfs,
 }
 _OBJECTS: dict[str, Any] = {
     "restart": desired.Restart,
     "healthcheck": desired.Healthcheck,
     "logging": desired.Logging,
 }
-_TUPLES = ("command", "entrypoint", "expose", "test")
+_DEFAULTS: dict[Any, dict[str, Any]] = {
+    kind: kind.defaults() for kind in (desired.Container, desired.Volume, *_LISTS.values(), *_OBJECTS.values())
+}
+_TUPLES = (
+    "command",
+    "entrypoint",
+    "expose",
+    "test",
+    "options",
+    "cap_add",
+    "cap_drop",
+    "security_opt",
+    "device_cgroup_rules",
+    "group_add",
+    "extra_hosts",
+    "dns",
+    "dns_search",
+    "dns_opt",
+)
 
 
 def encode(stack: desired.Stack) -> dict[str, Any]:
-    """The stack as JSON values. Fields that are at their default are written too: a cache is not a canonical form."""
+    """The stack as JSON values, without fields at their default."""
     return {
         "version": CODEC_VERSION,
         "name": stack.name,
@@ -72,8 +92,10 @@ def decode_container(document: dict[str, Any]) -> desired.Container:
 def _flat(value: Any) -> dict[str, Any]:
     """A frozen class's fields by name; those inside as well."""
     out = {}
-    for name in fields(value):
+    for name, default in _DEFAULTS[type(value)].items():
         item = getattr(value, name)
+        if item == default:
+            continue
         if name in _LISTS:
             item = [_flat(each) for each in item]
         elif name in _OBJECTS and item is not None:
@@ -87,9 +109,10 @@ def _flat(value: Any) -> dict[str, Any]:
 def _container(document: dict[str, Any]) -> desired.Container:
     known = dict(document)
     for name, kind in _LISTS.items():
-        known[name] = tuple([kind(**each) for each in known[name]])
+        if name in known:
+            known[name] = tuple([kind(**_with_tuples(each)) for each in known[name]])
     for name, kind in _OBJECTS.items():
-        if known[name] is not None:
+        if name in known:
             known[name] = kind(**_with_tuples(known[name]))
     return desired.Container(**_with_tuples(known))
 

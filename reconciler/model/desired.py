@@ -107,6 +107,7 @@ class Healthcheck(Frozen):
     """A probe as Compose has it; times in seconds, None = the image's or the default value.
 
     `test` is ("CMD", ...), ("CMD-SHELL", text), ("NONE",) to switch the image's off, or () to keep the image's.
+    `on_unhealthy` is "none" (also None) or "restart" (without end) or "restart:N" (at most N times in a row).
     """
 
     test: tuple[str, ...] = ()
@@ -115,6 +116,40 @@ class Healthcheck(Frozen):
     start_period: float | None = None
     start_interval: float | None = None
     retries: int | None = None
+    on_unhealthy: str | None = None
+
+
+class Ulimit(Frozen):
+    """A limit of setrlimit(2) by its short name ("nofile"); -1 = without limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+    def __str__(self) -> str:
+        both = str(self.soft) if self.soft == self.hard else f"{self.soft}:{self.hard}"
+        return f"{self.name}={both}"
+
+
+class Device(Frozen):
+    """A device of the host at `target` inside; `permissions` is made of r, w and m (mknod)."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.target}:{self.permissions}"
+
+
+class Tmpfs(Frozen):
+    """A file system in memory at `target`; `options` are mount(8)'s for tmpfs: ("size=65536k", "mode=1777")."""
+
+    target: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ":".join([self.target, *([",".join(self.options)] if self.options else [])])
 
 
 class Logging(Frozen):
@@ -140,6 +175,10 @@ class Container(Frozen):
     """One container of a stack. `name` is the runtime's name; None or empty means "as the image has it".
 
     `command` and `entrypoint` are None when not set, () when explicitly emptied. `stop_grace_period` is seconds.
+    Fields spelled as a Compose key mean what it means. Of limits, 0 is none set: memory and shm in bytes,
+    `memswap_limit` is memory and swap together (-1 = all swap there is), `cpus` a number of processors, `cpu_period` and
+    `cpu_quota` microseconds. Capabilities are "CAP_X" or "ALL"; `security_opt` items are NAME=VALUE or
+    "no-new-privileges"; `extra_hosts` are NAME=ADDRESS.
     """
 
     key: str
@@ -164,6 +203,39 @@ class Container(Frozen):
     stop_signal: str = ""
     stop_grace_period: float = 10.0
     pull_policy: str = "missing"
+    platform: str = ""
+    init: bool = False
+    stdin_open: bool = False
+    tty: bool = False
+    mem_limit: int = 0
+    mem_reservation: int = 0
+    memswap_limit: int = 0
+    mem_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    oom_score_adj: int = 0
+    cpus: float = 0.0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset: str = ""
+    pids_limit: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    shm_size: int = 0
+    sysctls: dict[str, str] = field(default_factory=dict)
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    read_only: bool = False
+    tmpfs: tuple[Tmpfs, ...] = ()
+    group_add: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    domainname: str = ""
 
     def settings(self) -> dict[str, Any]:
         """The canonical form: JSON values by spec key, without what is at its default, keys in field order.
@@ -172,32 +244,11 @@ class Container(Frozen):
         change nothing for a spec that does not use them.
         """
         out: dict[str, Any] = {}
-        for name in fields(self):
+        for name, default in _DEFAULTS.items():
             value = getattr(self, name)
-            if name == "key" or (name != "image" and value in (_DEFAULTS.get(name), None)):
-                continue
-            out[name] = _SPELLINGS.get(name, _plain)(value)
+            if value is not None and value != default:
+                out[name] = _SPELLINGS.get(name, _plain)(value)
         return out
-
-
-_DEFAULTS: dict[str, Any] = {
-    "environment": {},
-    "labels": {},
-    "links": (),
-    "depends_on": (),
-    "volumes": (),
-    "volumes_from": (),
-    "ports": (),
-    "expose": (),
-    "restart": Restart(),
-    "logging": Logging(),
-    "user": "",
-    "working_dir": "",
-    "hostname": "",
-    "stop_signal": "",
-    "stop_grace_period": 10.0,
-    "pull_policy": "missing",
-}
 
 
 def _plain(value: Any) -> Any:
@@ -208,23 +259,41 @@ def _each(value: Any) -> list[str]:
     return [str(item) for item in value]
 
 
+def _sorted_each(value: Any) -> list[str]:
+    return sorted(_each(value))
+
+
+def _sorted_map(value: Any) -> dict[str, Any]:
+    return dict(sorted(value.items()))
+
+
 def _without_unset(value: Any) -> dict[str, Any]:
     pairs = ((name, _plain(getattr(value, name))) for name in fields(value))
     return {name: item for name, item in pairs if item not in (None, [])}
 
 
+_DEFAULTS: dict[str, Any] = {name: value for name, value in Container.defaults().items() if name != "key"}
+"""A container's fields that its canonical form has, and what each is when it is not set."""
+
 _SPELLINGS: dict[str, Any] = {
-    "links": lambda value: sorted(_each(value)),
-    "depends_on": lambda value: sorted(_each(value)),
+    "links": _sorted_each,
+    "depends_on": _sorted_each,
     "volumes": _each,
     "volumes_from": _each,
     "ports": _each,
     "expose": sorted,
-    "environment": lambda value: dict(sorted(value.items())),
-    "labels": lambda value: dict(sorted(value.items())),
+    "environment": _sorted_map,
+    "labels": _sorted_map,
     "restart": str,
     "healthcheck": _without_unset,
     "logging": _without_unset,
+    "ulimits": _sorted_each,
+    "sysctls": _sorted_map,
+    "cap_add": sorted,
+    "cap_drop": sorted,
+    "security_opt": sorted,
+    "devices": _each,
+    "tmpfs": _sorted_each,
 }
 
 

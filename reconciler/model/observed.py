@@ -6,9 +6,12 @@ planner decides what it means.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.frozen import Frozen, field
+
+if TYPE_CHECKING:
+    from reconciler.model.desired import Container
 
 CREATED = "created"
 RUNNING = "running"
@@ -94,7 +97,8 @@ class Scope(Frozen):
     """What `observe` shall look at.
 
     A stack's containers and volumes, everything that has one of `names` or `volumes` as its name, `images` by
-    reference as the spec spells it, and who holds the given host ports: (host_ip, host_port, protocol).
+    reference as the spec spells it, and who holds the given host ports: (host_ip, host_port, protocol). `wanted` are
+    the containers that a spec describes: the runtime says what of them it can't do here.
     """
 
     stack: str
@@ -102,6 +106,16 @@ class Scope(Frozen):
     volumes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     host_ports: tuple[tuple[str, int, str], ...] = ()
+    wanted: tuple[Container, ...] = ()
+
+
+class Refusal(Frozen):
+    """What a runtime can't do on this machine: the `field` of the wanted container `key`, why, and what to do instead."""
+
+    key: str
+    field: str
+    message: str
+    hint: str = ""
 
 
 class Observed(Frozen):
@@ -116,6 +130,7 @@ class Observed(Frozen):
     images: dict[str, ObservedImage] = field(default_factory=dict)
     busy_ports: tuple[BusyPort, ...] = ()
     network_faults: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
     def of_stack(self, stack: str) -> dict[str, ObservedContainer]:
         """The stack's containers by key."""

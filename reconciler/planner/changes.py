@@ -32,6 +32,15 @@ _CLASSES = {
     "depends_on": IN_PLACE,
     "pull_policy": IN_PLACE,
     "origin": IN_PLACE,
+    "mem_limit": IN_PLACE,
+    "mem_reservation": IN_PLACE,
+    "memswap_limit": IN_PLACE,
+    "cpus": IN_PLACE,
+    "cpu_shares": IN_PLACE,
+    "cpu_period": IN_PLACE,
+    "cpu_quota": IN_PLACE,
+    "cpuset": IN_PLACE,
+    "pids_limit": IN_PLACE,
     "ports": RESTART,
 }
 
@@ -44,6 +53,15 @@ LISTS: dict[str, Callable[[str], str]] = {
     "volumes_from": lambda text: text.partition(":")[0],
     "ports": lambda text: text.rpartition(":")[2],
     "expose": lambda text: text,
+    "ulimits": lambda text: text.partition("=")[0],
+    "cap_add": lambda text: text,
+    "cap_drop": lambda text: text,
+    "security_opt": lambda text: text.partition("=")[0],
+    "devices": lambda text: text.split(":")[1],
+    "device_cgroup_rules": lambda text: text,
+    "tmpfs": lambda text: text.partition(":")[0],
+    "group_add": lambda text: text,
+    "extra_hosts": lambda text: text.partition("=")[0],
 }
 
 _SPEC_KEYS = {"name": "container_name"}

@@ -80,6 +80,19 @@ def check_links(stack: Stack, links: bool, runtime: str, problems: list[Reconcil
         ]
 
 
+def check_refusals(stack: Stack, observed: Observed, problems: list[ReconcilerError]) -> None:
+    """What the runtime can't do here is refused, never ignored."""
+    problems += [
+        ReconcilerError(
+            f"container {refusal.key}: {refusal.message}",
+            code="unsupported",
+            position=stack.position_of("containers", refusal.key, refusal.field),
+            hint=refusal.hint,
+        )
+        for refusal in observed.refusals
+    ]
+
+
 def check_names(
     stack: Stack, observed: Observed, decisions: Decisions, problems: list[ReconcilerError]
 ) -> dict[str, str]:

@@ -44,6 +44,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     problems: list[ReconcilerError] = []
     checks.check_graph(desired, problems)
     checks.check_links(desired, capabilities.links, capabilities.name, problems)
+    checks.check_refusals(desired, observed, problems)
     checks.raise_all(problems)
 
     decisions = decide(desired, observed, options, capabilities.update_in_place)

@@ -20,4 +20,5 @@ def scope_of(stack: Stack) -> Scope:
         volumes=tuple(sorted(v.name for v in stack.volumes.values())),
         images=tuple(sorted({c.image for c in containers})),
         host_ports=scope_ports(iter(containers)),
+        wanted=tuple(containers),
     )

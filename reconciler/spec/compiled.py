@@ -133,6 +133,12 @@ SHAPE: dict[str, Any] = {
            'required': [],
            'keys': {'nocopy': {'is': 'bool', 'expected': 'true or false'}},
           },
+          'tmpfs': {
+           'is': 'keys',
+           'expected': 'a map',
+           'required': [],
+           'keys': {'size': {'is': 'text', 'expected': 'text'}, 'mode': {'is': 'text', 'expected': 'text'}},
+          },
          },
         },
        ],
@@ -180,6 +186,7 @@ SHAPE: dict[str, Any] = {
        'start_period': {'is': 'text', 'expected': 'text'},
        'start_interval': {'is': 'text', 'expected': 'text'},
        'disable': {'is': 'bool', 'expected': 'true or false'},
+       'on_unhealthy': {'is': 'str', 'expected': 'text'},
       },
      },
      'logging': {
@@ -203,6 +210,120 @@ SHAPE: dict[str, Any] = {
      'stop_grace_period': {'is': 'text', 'expected': 'text'},
      'container_name': {'is': 'str', 'expected': 'text'},
      'pull_policy': {'is': 'str', 'expected': 'text'},
+     'platform': {'is': 'str', 'expected': 'text'},
+     'init': {'is': 'bool', 'expected': 'true or false'},
+     'stdin_open': {'is': 'bool', 'expected': 'true or false'},
+     'tty': {'is': 'bool', 'expected': 'true or false'},
+     'mem_limit': {'is': 'text', 'expected': 'text'},
+     'mem_reservation': {'is': 'text', 'expected': 'text'},
+     'memswap_limit': {'is': 'text', 'expected': 'text'},
+     'mem_swappiness': {'is': 'text', 'expected': 'text'},
+     'oom_kill_disable': {'is': 'bool', 'expected': 'true or false'},
+     'oom_score_adj': {'is': 'text', 'expected': 'text'},
+     'cpus': {'is': 'text', 'expected': 'text'},
+     'cpu_shares': {'is': 'text', 'expected': 'text'},
+     'cpu_period': {'is': 'text', 'expected': 'text'},
+     'cpu_quota': {'is': 'text', 'expected': 'text'},
+     'cpuset': {'is': 'text', 'expected': 'text'},
+     'pids_limit': {'is': 'text', 'expected': 'text'},
+     'ulimits': {
+      'is': 'map',
+      'expected': 'a map',
+      'values': {
+       'is': 'choice',
+       'choices': [
+        {'is': 'text', 'expected': 'text'},
+        {
+         'is': 'keys',
+         'expected': 'a map',
+         'required': ['soft', 'hard'],
+         'keys': {'soft': {'is': 'text', 'expected': 'text'}, 'hard': {'is': 'text', 'expected': 'text'}},
+        },
+       ],
+      },
+     },
+     'shm_size': {'is': 'text', 'expected': 'text'},
+     'sysctls': {
+      'is': 'choice',
+      'choices': [
+       {
+        'is': 'map',
+        'expected': 'a map',
+        'values': {
+         'is': 'choice',
+         'choices': [{'is': 'text', 'expected': 'text'}, {'is': 'null', 'expected': 'nothing'}],
+        },
+       },
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+      ],
+     },
+     'privileged': {'is': 'bool', 'expected': 'true or false'},
+     'cap_add': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'cap_drop': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'security_opt': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'devices': {
+      'is': 'list',
+      'expected': 'a list',
+      'items': {
+       'is': 'choice',
+       'choices': [
+        {'is': 'str', 'expected': 'text'},
+        {
+         'is': 'keys',
+         'expected': 'a map',
+         'required': ['source'],
+         'keys': {
+          'source': {'is': 'str', 'expected': 'text'},
+          'target': {'is': 'str', 'expected': 'text'},
+          'permissions': {'is': 'str', 'expected': 'text'},
+         },
+        },
+       ],
+      },
+     },
+     'device_cgroup_rules': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'read_only': {'is': 'bool', 'expected': 'true or false'},
+     'tmpfs': {
+      'is': 'choice',
+      'choices': [
+       {'is': 'text', 'expected': 'text'},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+      ],
+     },
+     'group_add': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'extra_hosts': {
+      'is': 'choice',
+      'choices': [
+       {
+        'is': 'map',
+        'expected': 'a map',
+        'values': {
+         'is': 'choice',
+         'choices': [
+          {'is': 'text', 'expected': 'text'},
+          {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+         ],
+        },
+       },
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+      ],
+     },
+     'dns': {
+      'is': 'choice',
+      'choices': [
+       {'is': 'text', 'expected': 'text'},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+      ],
+     },
+     'dns_search': {
+      'is': 'choice',
+      'choices': [
+       {'is': 'text', 'expected': 'text'},
+       {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+      ],
+     },
+     'dns_opt': {'is': 'list', 'expected': 'a list of texts', 'items': {'is': 'text', 'expected': 'text'}},
+     'domainname': {'is': 'str', 'expected': 'text'},
     },
    },
   },

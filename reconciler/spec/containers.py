@@ -12,7 +12,8 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.references import parse as parse_reference
 from reconciler.kits.text import quote
 from reconciler.model import desired
-from reconciler.spec import env_files, mounts, ports, values
+from reconciler.spec import confinement, env_files, limits, mounts, ports, sections, values
+from reconciler.spec.fields import Fields, text_of, words_of
 from reconciler.spec.findings import BadValueError, did_you_mean
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
 
@@ -48,8 +49,8 @@ class Reader:
         path: Path = ("containers", key)
         self.nodes[path] = at
         self.attempt(at, values.name, key, "a container")
-        read = _Fields(self, path, node)
-        return desired.Container(
+        read = Fields(self, path, node)
+        container = desired.Container(
             key=key,
             name=read.text("container_name", lambda text: values.name(text, "a container"), key),
             image=read.text("image", _image, ""),
@@ -72,7 +73,15 @@ class Reader:
             stop_signal=read.text("stop_signal", values.stop_signal, ""),
             stop_grace_period=read.text("stop_grace_period", values.duration, 10.0),
             pull_policy=read.text("pull_policy", values.pull_policy, "missing"),
+            **sections.process(read),
+            **sections.resources(read),
+            **sections.confinement_of(read, self._tree.base),
+            **sections.names_of(read),
         )
+
+        for field, message, hint in limits.contradictions(container):
+            self._findings.add(message, self.nodes[(*path, field)], hint=hint)
+        return container
 
     def attempt(self, at: Node, function: Callable[..., T], *arguments: Any) -> T | None:
         """What the function makes of its arguments; None, and a finding at `at`, when they are wrong."""
@@ -190,13 +199,13 @@ class Reader:
             return [mounts.parse(text, self._tree.base, home)]
 
         def long(item: Mapping) -> list[desired.Mount]:
-            return [_long_mount(item, self._tree.base, home)]
+            return _long_mount(item, self._tree.base, home)
 
-        return tuple(_Fields(self, path, node).items("volumes", short, long))
+        return tuple(Fields(self, path, node).items("volumes", short, long))
 
     def _long_port(self, item: Mapping) -> list[desired.Port]:
-        target, published = _text(item, "target"), _text(item, "published")
-        return ports.make(target, published, _text(item, "host_ip"), _text(item, "protocol") or "tcp")
+        target, published = text_of(item, "target"), text_of(item, "published")
+        return ports.make(target, published, text_of(item, "host_ip"), text_of(item, "protocol") or "tcp")
 
     def _healthcheck(self, path: Path, node: Mapping) -> desired.Healthcheck | None:
         at = node.get("healthcheck")
@@ -204,7 +213,7 @@ class Reader:
             return None
         path = (*path, "healthcheck")
         self.mark(path, node, "healthcheck")
-        read = _Fields(self, path, at)
+        read = Fields(self, path, at)
         disable = at.get("disable")
         nothing: tuple[str, ...] = ()
         test = read.node("test", _health_test, nothing)
@@ -217,6 +226,7 @@ class Reader:
             start_period=read.text("start_period", _probe_time, None),
             start_interval=read.text("start_interval", _probe_time, None),
             retries=read.text("retries", lambda text: values.count(text) or None, None),
+            on_unhealthy=read.text("on_unhealthy", confinement.unhealthy_policy, None),
         )
 
     def _logging(self, path: Path, node: Mapping) -> desired.Logging:
@@ -225,84 +235,19 @@ class Reader:
             return desired.Logging()
         path = (*path, "logging")
         self.mark(path, node, "logging")
-        preset = _Fields(self, path, at).text("driver", _log_driver, desired.Logging())
+        preset = Fields(self, path, at).text("driver", _log_driver, desired.Logging())
         options = at.get("options")
         if not isinstance(options, Mapping):
             return preset
-        read = _Fields(self, (*path, "options"), options)
+        read = Fields(self, (*path, "options"), options)
         max_size = read.text("max-size", lambda text: 0 if text == "-1" else values.size(text), preset.max_size)
         max_file = read.text("max-file", lambda text: values.count(text, 1), preset.max_file)
         return desired.Logging(max_size, max_file)
 
 
-class _Fields:
-    """The fields of one map, read one by one."""
-
-    def __init__(self, reader: Reader, path: Path, node: Mapping) -> None:
-        self._reader = reader
-        self._path = path
-        self._node = node
-
-    def node(self, key: str, function: Callable[[Node], T], default: T) -> T:
-        """What `function` makes of the value, `default` when the key is not there or its value is wrong."""
-        at = self._node.get(key)
-        if at is None:
-            return default
-        self._reader.mark((*self._path, key), self._node, key)
-        value = self._reader.attempt(at, function, at)
-        return default if value is None else value
-
-    def text(self, key: str, function: Callable[[str], T], default: T) -> T:
-        """The same for a scalar's source text."""
-        return self.node(key, lambda at: function(at.text if isinstance(at, Scalar) else ""), default)
-
-    def words(self, key: str) -> tuple[str, ...] | None:
-        """A command: a string that is split, or a list; None when it is not set or null."""
-        at = self._node.get(key)
-        if isinstance(at, Scalar) and at.is_null:
-            return None
-        return self.node(key, _words, None)
-
-    def items(
-        self, key: str, short: Callable[[str], list[T]], long: Callable[[Mapping], list[T]] | None = None
-    ) -> list[T]:
-        """What the items of a list mean: `short` reads text, `long` a map; one item may mean several values."""
-        out: list[T] = []
-        at = self._node.get(key)
-        if not isinstance(at, Sequence):
-            return out
-        self._reader.mark((*self._path, key), self._node, key)
-        for item in at.items:
-            if isinstance(item, Scalar):
-                found = self._reader.attempt(item, short, item.text)
-            elif isinstance(item, Mapping) and long and not _has_failed(item):
-                found = self._reader.attempt(item, long, item)
-            else:
-                continue
-            for value in found or ():
-                self._reader.nodes[(*self._path, key, len(out))] = item
-                out.append(value)
-        return out
-
-
-def _has_failed(item: Mapping) -> bool:
-    return any(isinstance(value, Scalar) and value.failed for _, value in item.items())
-
-
-def _text(item: Mapping, key: str) -> str:
-    value = item.get(key)
-    return value.text if isinstance(value, Scalar) else ""
-
-
 def _image(text: str) -> str:
     parse_reference(text)
     return text
-
-
-def _words(node: Node) -> tuple[str, ...]:
-    if isinstance(node, Sequence):
-        return tuple(item.text for item in node.items if isinstance(item, Scalar))
-    return values.words(node.text) if isinstance(node, Scalar) else ()
 
 
 def _working_dir(text: str) -> str:
@@ -320,19 +265,23 @@ def _link(text: str) -> desired.Link:
     return desired.Link(container, values.host_name(alias or container, "alias"))
 
 
-def _long_mount(item: Mapping, base: str, home: Callable[[], str | None]) -> desired.Mount:
-    kind, source, where = _text(item, "type"), _text(item, "source"), _text(item, "target")
+def _long_mount(item: Mapping, base: str, home: Callable[[], str | None]) -> list[desired.Mount]:
+    kind, source, where = text_of(item, "type"), text_of(item, "source"), text_of(item, "target")
+    if kind == "tmpfs":
+        return []  # read with those under `tmpfs`
     if kind not in _MOUNT_TYPES:
-        raise BadValueError(f"unknown mount type {quote(kind)}{did_you_mean(kind, _MOUNT_TYPES)}", "volume or bind")
+        raise BadValueError(
+            f"unknown mount type {quote(kind)}{did_you_mean(kind, _MOUNT_TYPES)}", "volume, bind or tmpfs"
+        )
     if kind not in ("volume", "bind"):
-        raise BadValueError(f"mounts of type {kind} are not supported yet", "volume or bind")
+        raise BadValueError(f"mounts of type {kind} are not supported yet", "volume, bind or tmpfs")
     flag, options = item.get("read_only"), item.get("volume")
     read_only = isinstance(flag, Scalar) and flag.truth
     nocopy_flag = options.get("nocopy") if isinstance(options, Mapping) else None
     nocopy = isinstance(nocopy_flag, Scalar) and nocopy_flag.truth
     if kind == "volume" and not source:
-        return desired.Mount("anonymous", "", mounts.target(where), read_only, nocopy)
-    return mounts.make(source, where, base, home, read_only=read_only, nocopy=nocopy, kind=kind)
+        return [desired.Mount("anonymous", "", mounts.target(where), read_only, nocopy)]
+    return [mounts.make(source, where, base, home, read_only=read_only, nocopy=nocopy, kind=kind)]
 
 
 def _health_test(node: Node) -> tuple[str, ...]:
@@ -340,7 +289,7 @@ def _health_test(node: Node) -> tuple[str, ...]:
         if not node.text:
             raise BadValueError("the health test is empty", "write a shell command, or disable: true")
         return ("CMD-SHELL", node.text)
-    words = _words(node)
+    words = words_of(node)
     first = words[0] if words else ""
     if first not in ("CMD", "CMD-SHELL", "NONE"):
         hint = f"write [CMD, {', '.join(words[:3])}]" if words else "or leave it out"

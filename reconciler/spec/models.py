@@ -54,14 +54,26 @@ class VolumeOptions(TypedDict):
 
 
 @_shape
+class TmpfsOptions(TypedDict):
+    """What holds for a file system in memory."""
+
+    size: NotRequired[Annotated[Text, key("The most it may hold; half of the memory if left out", examples=("64m",))]]
+    mode: NotRequired[Annotated[Text, key("Permissions of its root, in octal", default="1777", examples=("755",))]]
+
+
+@_shape
 class LongMount(TypedDict):
     """A mount, spelled out."""
 
-    type: Annotated[str, key("volume, or bind for a file or folder of the host", examples=("volume", "bind"))]
+    type: Annotated[
+        str,
+        key("volume, bind for a file or folder of the host, tmpfs for one in memory", examples=("volume", "bind")),
+    ]
     source: NotRequired[Annotated[str, key("Volume's key, or path on the host; an anonymous volume if left out")]]
     target: Annotated[str, key("Absolute path inside the container")]
     read_only: NotRequired[Annotated[bool, key("Mount it read-only", default=False)]]
     volume: NotRequired[Annotated[VolumeOptions, key("What holds for volumes only")]]
+    tmpfs: NotRequired[Annotated[TmpfsOptions, key("What holds for a tmpfs only")]]
 
 
 @_shape
@@ -95,6 +107,33 @@ class Healthcheck(TypedDict):
     start_period: NotRequired[Annotated[Text, key("Time after the start in which failures do not count")]]
     start_interval: NotRequired[Annotated[Text, key("Time between two probes during start_period")]]
     disable: NotRequired[Annotated[bool, key("Switch the image's own probe off", default=False)]]
+    on_unhealthy: NotRequired[
+        Annotated[
+            str,
+            key(
+                "What to do when it becomes unhealthy: none, restart, or restart:TIMES in a row",
+                default="none",
+                examples=("restart:3",),
+            ),
+        ]
+    ]
+
+
+@_shape
+class Ulimit(TypedDict):
+    """A limit of the process, spelled out; -1 is without limit."""
+
+    soft: Annotated[Text, key("The limit that holds")]
+    hard: Annotated[Text, key("The limit that the process may raise it to")]
+
+
+@_shape
+class Device(TypedDict):
+    """A device, spelled out."""
+
+    source: Annotated[str, key("Path of the device on the host", examples=("/dev/fuse",))]
+    target: NotRequired[Annotated[str, key("Path inside; the source's if left out")]]
+    permissions: NotRequired[Annotated[str, key("What may be done: r, w, and m for mknod", default="rwm")]]
 
 
 LogOptions = TypedDict(
@@ -123,7 +162,7 @@ class Container(TypedDict):
     image: Annotated[
         str,
         key(
-            "Image to run; it must be there (images are loaded or imported, not pulled yet)",
+            "Image to run: [registry/]repository[:tag][@digest]; docker.io and latest if left out",
             examples=("mariadb:10.11",),
         ),
     ]
@@ -169,6 +208,82 @@ class Container(TypedDict):
     stop_grace_period: NotRequired[Annotated[Text, key("Time to end before it is killed", default="10s")]]
     container_name: NotRequired[Annotated[str, key("The runtime's name for it; the key if left out")]]
     pull_policy: NotRequired[Annotated[str, key("When to fetch the image: missing, always, never", default="missing")]]
+    platform: NotRequired[
+        Annotated[
+            str,
+            key("Platform of the image, as os/arch[/variant]; this machine's if left out", examples=("linux/arm64",)),
+        ]
+    ]
+    init: NotRequired[
+        Annotated[bool, key("Run a small init as first process, which passes signals on and reaps", default=False)]
+    ]
+    stdin_open: NotRequired[Annotated[bool, key("Keep standard input open, also with nobody attached", default=False)]]
+    tty: NotRequired[Annotated[bool, key("Give the process a terminal", default=False)]]
+    mem_limit: NotRequired[Annotated[Text, key("The most memory it may use", examples=("512m", "2g"))]]
+    mem_reservation: NotRequired[Annotated[Text, key("Memory it is to be left with when memory is short")]]
+    memswap_limit: NotRequired[
+        Annotated[Text, key("Memory and swap together; -1 for all swap there is; twice mem_limit if left out")]
+    ]
+    mem_swappiness: NotRequired[Annotated[Text, key("How eagerly it is swapped out, 0 to 100 (cgroup v1 only)")]]
+    oom_kill_disable: NotRequired[
+        Annotated[bool, key("Do not kill it when it is out of memory (cgroup v1 only)", default=False)]
+    ]
+    oom_score_adj: NotRequired[
+        Annotated[Text, key("How soon it is chosen when the machine is out of memory, -1000 to 1000", default="0")]
+    ]
+    cpus: NotRequired[Annotated[Text, key("The most processors it may use", examples=("1.5",))]]
+    cpu_shares: NotRequired[Annotated[Text, key("Its weight where processors are short; 1024 is everybody's")]]
+    cpu_period: NotRequired[Annotated[Text, key("Period of cpu_quota", examples=("100ms",))]]
+    cpu_quota: NotRequired[Annotated[Text, key("Processor time that it gets in a period", examples=("50ms",))]]
+    cpuset: NotRequired[Annotated[Text, key("Processors that it may run on", examples=("0-3", "0,2"))]]
+    pids_limit: NotRequired[Annotated[Text, key("The most processes and threads; -1 for no limit", examples=(100,))]]
+    ulimits: NotRequired[
+        Annotated[dict[str, Text | Ulimit], key("Limits of each process, as in ulimit", examples=({"nofile": 4096},))]
+    ]
+    shm_size: NotRequired[Annotated[Text, key("Size of /dev/shm", default="64m")]]
+    sysctls: NotRequired[
+        Annotated[Pairs, key("Kernel parameters of its own namespaces", examples=({"net.core.somaxconn": 1024},))]
+    ]
+    privileged: NotRequired[
+        Annotated[bool, key("All capabilities and devices, no confinement: as root on the host", default=False)]
+    ]
+    cap_add: NotRequired[
+        Annotated[Texts, key("Capabilities to add to Docker's default set", examples=(["NET_ADMIN"],))]
+    ]
+    cap_drop: NotRequired[Annotated[Texts, key("Capabilities to take away, or ALL", examples=(["ALL"],))]]
+    security_opt: NotRequired[
+        Annotated[
+            Texts,
+            key(
+                "no-new-privileges, seccomp=unconfined or a profile's path, apparmor=unconfined or a profile's name, "
+                "systempaths=unconfined",
+                examples=(["no-new-privileges"],),
+            ),
+        ]
+    ]
+    devices: NotRequired[
+        Annotated[list[str | Device], key("Devices of the host: path[:path inside[:rwm]]", examples=(["/dev/fuse"],))]
+    ]
+    device_cgroup_rules: NotRequired[
+        Annotated[Texts, key("Devices it may make and use, as type major:minor rwm", examples=(["c 10:* rmw"],))]
+    ]
+    read_only: NotRequired[Annotated[bool, key("Mount its root read-only; volumes stay as they are", default=False)]]
+    tmpfs: NotRequired[
+        Annotated[
+            TextOrTexts, key("Where to mount file systems in memory: /path[:options]", examples=(["/run:size=64m"],))
+        ]
+    ]
+    group_add: NotRequired[Annotated[Texts, key("Further groups of the process, by name or number")]]
+    extra_hosts: NotRequired[
+        Annotated[
+            dict[str, Text | Texts] | Texts,
+            key("Further lines of its hosts file; host-gateway is this machine", examples=(["db.example:192.0.2.7"],)),
+        ]
+    ]
+    dns: NotRequired[Annotated[TextOrTexts, key("Name servers, in place of the host's", examples=(["192.0.2.53"],))]]
+    dns_search: NotRequired[Annotated[TextOrTexts, key("Domains to look up short names in; . for none")]]
+    dns_opt: NotRequired[Annotated[Texts, key("Options of resolv.conf", examples=(["ndots:3"],))]]
+    domainname: NotRequired[Annotated[str, key("Domain of the host name inside")]]
 
 
 @_shape

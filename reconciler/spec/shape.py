@@ -26,14 +26,14 @@ Path = tuple[str | int, ...]
 
 # fmt: off
 COMPOSE_CONTAINER_KEYS = frozenset({
-    "annotations", "attach", "blkio_config", "build", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "configs",
-    "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpus",
-    "cpuset", "credential_spec", "deploy", "develop", "device_cgroup_rules", "devices", "dns", "dns_opt",
-    "dns_search", "domainname", "extends", "external_links", "extra_hosts", "gpus", "group_add", "init", "ipc",
-    "isolation", "label_file", "mac_address", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit",
-    "models", "network_mode", "networks", "oom_kill_disable", "oom_score_adj", "pid", "pids_limit", "platform",
-    "post_start", "pre_stop", "privileged", "profiles", "provider", "pull_refresh_after", "read_only", "runtime",
-    "scale", "secrets", "security_opt", "shm_size", "stdin_open", "storage_opt", "sysctls", "tmpfs", "tty", "ulimits",
+    "annotations", "attach", "blkio_config", "build", "cgroup", "cgroup_parent", "configs",
+    "cpu_count", "cpu_percent", "cpu_rt_period", "cpu_rt_runtime",
+    "credential_spec", "deploy", "develop",
+    "extends", "external_links", "gpus", "ipc",
+    "isolation", "label_file", "mac_address",
+    "models", "network_mode", "networks", "pid",
+    "post_start", "pre_stop", "profiles", "provider", "pull_refresh_after", "runtime",
+    "scale", "secrets", "storage_opt",
     "use_api_socket", "userns_mode", "uts", "volume_driver",
 })
 # fmt: on
@@ -42,7 +42,7 @@ _COMPOSE_KEYS: dict[str, frozenset[str]] = {
     "top": frozenset({"configs", "include", "models", "networks", "secrets"}),
     "volume": frozenset({"driver", "driver_opts"}),
     "ports": frozenset({"app_protocol", "mode", "name"}),
-    "volumes": frozenset({"bind", "cluster", "consistency", "image", "tmpfs"}),
+    "volumes": frozenset({"bind", "cluster", "consistency", "image"}),
     "volumes.volume": frozenset({"labels", "subpath"}),
     "depends_on": frozenset({"required", "restart"}),
     "env_file": frozenset({"format"}),

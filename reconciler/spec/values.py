@@ -27,6 +27,7 @@ _HOST_NAME = re.compile(r"[a-zA-Z0-9_]([a-zA-Z0-9_.-]*[a-zA-Z0-9_])?", re.ASCII)
 _LONGEST_NAME = 128
 _LONGEST_HOST_NAME = 64
 """The kernel's limit (uname(2), HOST_NAME_MAX)."""
+_LONGEST_DOMAIN = 253
 
 _POLICIES = ("no", "always", "on-failure", "unless-stopped")
 _PULL_POLICIES = {"missing": "missing", "if_not_present": "missing", "always": "always", "never": "never"}
@@ -92,6 +93,13 @@ def host_name(text: str, what: str) -> str:
         raise BadValueError(f"bad {what} {quote(text)}", hint)
     if len(text) > _LONGEST_HOST_NAME:
         raise BadValueError(f"the {what} {quote(text)} is longer than {_LONGEST_HOST_NAME} characters")
+    return text
+
+
+def domain(text: str, what: str) -> str:
+    """A domain of several labels."""
+    if not _HOST_NAME.fullmatch(text) or len(text) > _LONGEST_DOMAIN:
+        raise BadValueError(f"bad {what} {quote(text)}", "letters, digits, '_', '.' and '-', as in example.org")
     return text
 
 

@@ -29,7 +29,7 @@ def any_of(kind):
 
 for one in (desired.Link, desired.Dependency, desired.Mount, desired.VolumesFrom, desired.Port, desired.Restart):
     st.register_type_strategy(one, any_of(one))
-for one in (desired.Healthcheck, desired.Logging):
+for one in (desired.Healthcheck, desired.Logging, desired.Ulimit, desired.Device, desired.Tmpfs):
     st.register_type_strategy(one, any_of(one))
 
 

@@ -14,6 +14,7 @@ from reconciler.kits.frozen import replace
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
+from reconciler.runtimes.embedded.refusals import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +66,7 @@ class EmbeddedRuntime:
             images=self._observed_images(scope.images),
             busy_ports=self._busy_ports(scope),
             network_faults=tuple(self.engine.network.problems()) if running else (),
+            refusals=tuple(refusals(scope.wanted)),
         )
 
     def _observation(self, record: Record) -> ObservedContainer:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.records import (
     ContainerConfig,
+    DeviceConfig,
     HealthConfig,
     LinkConfig,
     MountConfig,
+    NamesConfig,
     PortConfig,
     PortLease,
+    ResourceConfig,
+    SecurityConfig,
+    TmpfsConfig,
+    UlimitConfig,
     VolumesFromConfig,
 )
 from reconciler.kits.frozen import replace
@@ -64,6 +70,21 @@ def configuration(
         hostname=container.hostname,
         stop_signal=container.stop_signal,
         stop_timeout=container.stop_grace_period,
+        platform=container.platform,
+        init=container.init,
+        interactive=container.stdin_open,
+        terminal=container.tty,
+        groups=container.group_add,
+        oom_score=container.oom_score_adj,
+        resources=_resources(container),
+        ulimits=tuple(UlimitConfig(u.name, u.soft, u.hard) for u in container.ulimits),
+        shm_size=container.shm_size,
+        sysctls=dict(container.sysctls),
+        security=_security(container),
+        tmpfs=tuple(TmpfsConfig(t.target, t.options) for t in container.tmpfs),
+        names=NamesConfig(
+            container.extra_hosts, container.dns, container.dns_search, container.dns_opt, container.domainname
+        ),
         owner=owner_of(stack, container.key),
         notes={"stack": stack, "key": container.key, "origin": origin, "settings": container.settings()},
     )
@@ -82,6 +103,7 @@ def updated(config: ContainerConfig, origin: str, container: Container) -> Conta
         log_max_file=container.logging.max_file,
         stop_signal=container.stop_signal,
         stop_timeout=container.stop_grace_period,
+        resources=_resources(container),
         notes={**config.notes, "origin": origin, "settings": container.settings()},
     )
 
@@ -101,11 +123,50 @@ def _mount(mount: Mount, volumes: Mapping[str, Volume], anonymous: Mapping[str, 
     return MountConfig(mount.kind, source, mount.target, mount.read_only, mount.nocopy)
 
 
+def _resources(container: Container) -> ResourceConfig:
+    return ResourceConfig(
+        memory=container.mem_limit,
+        memory_reservation=container.mem_reservation,
+        memory_swap=container.memswap_limit,
+        swappiness=container.mem_swappiness,
+        oom_kill_disable=container.oom_kill_disable,
+        cpus=container.cpus,
+        cpu_shares=container.cpu_shares,
+        cpu_period=container.cpu_period,
+        cpu_quota=container.cpu_quota,
+        cpuset=container.cpuset,
+        pids=container.pids_limit,
+    )
+
+
+def _security(container: Container) -> SecurityConfig:
+    options = {name: value for name, _, value in (text.partition("=") for text in container.security_opt)}
+    return SecurityConfig(
+        privileged=container.privileged,
+        capabilities_add=container.cap_add,
+        capabilities_drop=container.cap_drop,
+        no_new_privileges="no-new-privileges" in options,
+        seccomp=options.get("seccomp", ""),
+        apparmor=options.get("apparmor", ""),
+        unmasked="systempaths" in options,
+        read_only=container.read_only,
+        devices=tuple(DeviceConfig(d.source, d.target, d.permissions) for d in container.devices),
+        device_rules=container.device_cgroup_rules,
+    )
+
+
 def _health(check: Healthcheck | None) -> HealthConfig | None:
     if check is None:
         return None
+    word, _, times = (check.on_unhealthy or "none").partition(":")
     return HealthConfig(
-        check.test, check.interval, check.timeout, check.start_period, check.start_interval, check.retries
+        check.test,
+        check.interval,
+        check.timeout,
+        check.start_period,
+        check.start_interval,
+        check.retries,
+        restarts=int(times or 0) if word == "restart" else None,
     )
 
 

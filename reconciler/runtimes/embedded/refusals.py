@@ -1,0 +1,45 @@
+"""What the embedded engine can't do for a wanted container on this machine, so that a plan refuses it.
+
+Each field that not every machine can honour has a judge: it gets the field's value and says what is wrong, or "". A
+judge is asked only where the field is set, so a stack without such fields costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reconciler.model.desired import Container
+from reconciler.model.observed import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    _Judge = Callable[[Container, Any], tuple[str, str] | None]
+    """(wanted container, the field's value) -> (message, hint), or None where it can be done."""
+
+
+def _not_yet(name: str) -> _Judge:
+    return lambda _container, _value: (f"{name} is not supported by this runtime yet", "leave it out")
+
+
+_JUDGES: dict[str, _Judge] = {
+    name: _not_yet(name)
+    for name in (
+        "platform", "init", "stdin_open", "tty", "mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness",
+        "oom_kill_disable", "oom_score_adj", "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset", "pids_limit",
+        "ulimits", "shm_size", "sysctls", "privileged", "cap_add", "cap_drop", "security_opt", "devices",
+        "device_cgroup_rules", "read_only", "tmpfs", "group_add", "extra_hosts", "dns", "dns_search", "dns_opt",
+        "domainname",
+    )
+}  # fmt: skip
+
+_UNSET = {name: value for name, value in Container.defaults().items() if name in _JUDGES}
+
+
+def refusals(wanted: Iterable[Container]) -> Iterator[Refusal]:
+    """What can't be done, container by container, in the order of the fields."""
+    for container in wanted:
+        for name, unset in _UNSET.items():
+            value = getattr(container, name)
+            if value != unset and (found := _JUDGES[name](container, value)):
+                yield Refusal(container.key, name, *found)
