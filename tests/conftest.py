@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 from support import audit
 from support.machine import Machine, sweep_killed_runs
 
 audit.install()
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("untimed")
 
 ALLOWED_SKIPS: tuple[str, ...] = ("another firewall does not work here",)
 """Reasons for which a test may be skipped in `make test`; everything else that was skipped fails it."""

@@ -18,9 +18,9 @@ machine: `tag` is part of the bridge's, table's and cgroup's names.
 
 from __future__ import annotations
 
-import hashlib
 import os
 
+from reconciler.kits.digests import sha256
 from reconciler.kits.frozen import Frozen
 from reconciler.kits.roots import DEFAULT_ROOT, DEFAULT_RUN, root_folder, run_folder
 
@@ -44,7 +44,7 @@ class Paths(Frozen):
         """Six characters that tell this pair of roots from others; "" for the default pair."""
         if (self.root, self.run) == (DEFAULT_ROOT, DEFAULT_RUN):
             return ""
-        return hashlib.sha256(f"{self.root}\0{self.run}".encode()).hexdigest()[:6]
+        return sha256(f"{self.root}\0{self.run}".encode()).hexdigest()[:6]
 
     @property
     def bridge(self) -> str:

@@ -6,10 +6,10 @@ salted by the caller, because a bare hash of a weak password is the password. `s
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__
+from reconciler.kits.digests import sha256
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen, fields
 
@@ -79,4 +79,4 @@ def _text_digest(text: str | None, salt: bytes) -> str | None:
 def _digest(data: bytes | None, salt: bytes) -> str | None:
     if data is None:
         return None
-    return hashlib.sha256(salt + hashlib.sha256(salt + data).digest()).hexdigest()
+    return sha256(salt + sha256(salt + data).digest()).hexdigest()

@@ -16,6 +16,7 @@ import os
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import files, locks
+from reconciler.kits.digests import sha256
 from reconciler.model import codec
 from reconciler.spec.inputs import Inputs, unchanged
 from reconciler.state import hiding, places
@@ -89,7 +90,6 @@ class SpecCache:
                 files.remove_file(path)
 
     def _path(self, tree: Tree) -> str:
-        from hashlib import sha256  # noqa: PLC0415 - loaded by spec.inputs in any case
 
         place = f"{tree.origin}\0{tree.base}"  # one file may be read through links in several folders
         name = sha256(self.key + place.encode("utf-8", "surrogateescape")).hexdigest()[:32]

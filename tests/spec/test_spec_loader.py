@@ -225,7 +225,7 @@ sys.modules['yaml._yaml'] = None
 from reconciler.spec import libyaml
 from reconciler.spec.resolve import load_stack
 assert libyaml.Parser.__name__ == 'SafeLoader'
-assert {c.key for c in load_stack('specs/wordpress.yaml', {}).stack.containers} == {'wordpress', 'wordpressdb'}
+assert set(load_stack('specs/wordpress.yaml', {}).stack.containers) == {'wordpress', 'wordpressdb'}
 """)
 
 

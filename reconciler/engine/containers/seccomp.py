@@ -8,12 +8,12 @@ as it is (annotation `run.oci.seccomp_bpf_data`) and so saves 15 ms a start. Bot
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.kernel import files, seccomp
+from reconciler.kits.digests import sha256
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def filter_for(capabilities: Collection[str], cache: str) -> Filter:
     with open(_PROFILE, "rb") as file:
         profile = file.read()
     version = seccomp.library_version()
-    key = json.dumps([sorted(capabilities), machine, release, version, hashlib.sha256(profile).hexdigest()])
-    path = os.path.join(cache, f"seccomp-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json")
+    key = json.dumps([sorted(capabilities), machine, release, version, sha256(profile).hexdigest()])
+    path = os.path.join(cache, f"seccomp-{sha256(key.encode()).hexdigest()[:24]}.json")
     try:
         with open(path, encoding="utf-8") as cached:
             found = json.load(cached)

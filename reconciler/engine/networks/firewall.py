@@ -13,11 +13,11 @@ one netlink question.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.engine.kernel import nftables, sockets
+from reconciler.kits.digests import sha256
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Firewall:
 
     def _digest(self, subnet: str) -> str:
         rules = _RULES.format(bridge=self._bridge, subnet=subnet)
-        return hashlib.sha256(rules.encode()).hexdigest()[:16]
+        return sha256(rules.encode()).hexdigest()[:16]
 
     # --- another firewall's FORWARD chain ---------------------------------------------------------------------------
 
