@@ -13,7 +13,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.images import configuration, sources, streams, tars
+from reconciler.engine.images import configuration, platforms, sources, streams, tars
 from reconciler.engine.images.catalog import Arrival, tag_of
 from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
 from reconciler.engine.images.layers import LayerSource
@@ -38,19 +38,6 @@ _INDEX_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-
-# uname's machine in the words of images (Go's GOARCH); what such a machine runs besides.
-_ARCHITECTURES = {
-    "x86_64": ("amd64", "386"),
-    "aarch64": ("arm64", "arm"),
-    "armv7l": ("arm",),
-    "armv6l": ("arm",),
-    "i686": ("386",),
-    "ppc64le": ("ppc64le",),
-    "riscv64": ("riscv64",),
-    "s390x": ("s390x",),
-    "loongarch64": ("loong64",),
-}
 
 
 class Found(Frozen):
@@ -112,10 +99,10 @@ def _shown(path: str) -> str:
 
 
 def _bare_configuration(diff_id: str) -> bytes:
-    system, architectures = _machine()
+    ours = platforms.of_machine().any_of[0]
     document = {
-        "architecture": architectures[0],
-        "os": system,
+        "architecture": ours.architecture,
+        "os": ours.os,
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     }
@@ -125,8 +112,9 @@ def _bare_configuration(diff_id: str) -> bytes:
 def _place(work: Workshop, found: Found) -> Arrival:
     """Check an image and put its layers in place."""
     parsed = configuration.parse(found.config, f"{found.what}: configuration")
-    if _rank(*parsed.platform) is None:
-        raise _wrong_platform(found.what, [parsed.platform])
+    asked = platforms.of_machine()
+    if platforms.rank(parsed.platform, asked) is None:
+        raise platforms.wrong(found.what, [parsed.platform], asked)
     if len(parsed.diff_ids) != len(found.layers):
         raise bad_image(
             found.what,
@@ -247,7 +235,9 @@ class _Layout:
         """The manifest for this platform among `descriptors`, behind the indexes that lead to it, outermost first."""
         if depth > _DEEPEST_INDEX:
             raise bad_image(label, "its indexes are nested too deep")
-        descriptor = _for_this_machine(descriptors, label)
+        if not descriptors:
+            raise bad_image(label, "an index without manifests")
+        descriptor = platforms.choose(descriptors, platforms.of_machine(), label)
         data = self._document(descriptor, f"{label}: manifest")
         document = configuration.read_json(data, f"{label}: manifest")
         if descriptor.get("mediaType") in _INDEX_TYPES or "manifests" in document:
@@ -301,46 +291,6 @@ def _name(descriptor: dict[str, Any]) -> str:
         return ""
     only_a_tag = not re.search(r"[/:]", name) and (name == "latest" or re.match(r"v?[0-9]", name))
     return "" if only_a_tag else name
-
-
-def _for_this_machine(descriptors: Sequence[dict[str, Any]], label: str) -> dict[str, Any]:
-    """The descriptor that fits best; one without a platform fits anything (its configuration is looked at later)."""
-    if not descriptors:
-        raise bad_image(label, "an index without manifests")
-    there: list[tuple[str, str]] = []
-    best: tuple[int, dict[str, Any]] | None = None
-    for descriptor in descriptors:
-        platform = descriptor.get("platform")
-        if not isinstance(platform, dict):
-            platform = {"os": "linux", "architecture": ""}
-        there.append((str(platform.get("os", "")), str(platform.get("architecture", ""))))
-        rank = _rank(*there[-1])
-        if rank is not None and (best is None or rank < best[0]):
-            best = (rank, descriptor)
-    if best is None:
-        raise _wrong_platform(label, there)
-    return best[1]
-
-
-def _rank(system: str, architecture: str) -> int | None:
-    """How well a platform fits this machine, 0 best; an unknown architecture fits least, None is for another machine."""
-    ours, architectures = _machine()
-    if system != ours or (architecture and architecture not in architectures):
-        return None
-    return architectures.index(architecture) if architecture else len(architectures)
-
-
-def _wrong_platform(label: str, there: Iterable[tuple[str, str]]) -> ReconcilerError:
-    system, architectures = _machine()
-    shown = ", ".join(sorted({printable(f"{os_name}/{architecture}") for os_name, architecture in there}))
-    return ReconcilerError(
-        f"{label}: the image is for {shown}, not for this machine's {system}/{architectures[0]}", code="platform"
-    )
-
-
-def _machine() -> tuple[str, tuple[str, ...]]:
-    machine = os.uname().machine
-    return "linux", _ARCHITECTURES.get(machine, (machine,))
 
 
 def _strings(value: object) -> bool:

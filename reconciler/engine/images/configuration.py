@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.records import HealthConfig, ImageConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen, fields
 from reconciler.kits.text import quote
+
+if TYPE_CHECKING:
+    from reconciler.engine.images.platforms import Platform
 
 MOST_BYTES = 4 << 20
 """Longest JSON document that is read: a configuration, manifest or index (registries accept no more)."""
@@ -25,8 +28,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Configuration(Frozen):
     """What the JSON says: the platform it is for, its layers' digests (uncompressed), and all that a container needs."""
 
-    platform: tuple[str, str]
-    """Operating system and architecture, as Go calls them; "" for an architecture that is not said."""
+    platform: Platform
 
     diff_ids: tuple[str, ...]
     settings: dict[str, Any]
@@ -70,6 +72,8 @@ def _no_constant(name: str) -> None:
 
 def parse(data: bytes, what: str) -> Configuration:
     """Read and check an image configuration; `what` names it in errors."""
+    from reconciler.engine.images.platforms import Platform  # noqa: PLC0415 - not where images are only looked up
+
     document = read_json(data, what)
     reader = _Reader(what)
     rootfs = reader.mapping(document, "rootfs")
@@ -79,7 +83,11 @@ def parse(data: bytes, what: str) -> Configuration:
             raise bad_image(what, f"rootfs.diff_ids holds {quote(diff_id[:80])}, which is no sha256 digest")
     inner = reader.mapping(document, "config")
     return Configuration(
-        platform=(reader.string(document, "os") or "linux", reader.string(document, "architecture")),
+        platform=Platform(
+            reader.string(document, "os") or "linux",
+            reader.string(document, "architecture"),
+            reader.string(document, "variant"),
+        ),
         diff_ids=diff_ids,
         settings={
             "entrypoint": reader.strings(inner, "Entrypoint"),

@@ -41,11 +41,15 @@ _SHORTEST, _LONGEST = 4, 6
 
 
 class LayerSource(Frozen):
-    """A layer as it lies in an archive. `digest` is what the archive calls these bytes, "" if it does not say."""
+    """A layer as it lies in an archive. `digest` is what the archive calls these bytes, "" if it does not say.
+
+    `ours`: nobody else writes to the file.
+    """
 
     span: Span
     what: str
     digest: str = ""
+    ours: bool = False
 
 
 class Layer(Frozen):
@@ -225,7 +229,7 @@ class Workshop:
             files.chmod(folder, 0o755)  # whatever the umask is; a "./" in the tar may say otherwise
             with rooted.open_root(folder) as root:
                 unpacked = unpack.unpack(span, root, self.limits, source.what)
-            if _version(source.span.fd) != before:
+            if not source.ours and _version(source.span.fd) != before:
                 raise bad_image(source.what, "the file was changed while it was read", "load it again")
             return _Staged(folder, unpacked)
 

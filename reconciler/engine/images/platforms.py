@@ -1,0 +1,124 @@
+"""Which of several images fits: operating system, architecture and variant, of this machine or as somebody asks.
+
+Only names: it reads neither archives nor registries. Only this room may import it.
+Source: OCI image-spec, image-index.md (platform); containerd's platforms package (which variants run which).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import printable, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_MACHINES = {
+    "x86_64": ("amd64", "386"),
+    "aarch64": ("arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"),
+    "armv7l": ("arm/v7", "arm/v6", "arm/v5"),
+    "armv6l": ("arm/v6", "arm/v5"),
+    "i686": ("386",),
+    "ppc64le": ("ppc64le",),
+    "riscv64": ("riscv64",),
+    "s390x": ("s390x",),
+    "loongarch64": ("loong64",),
+}
+"""uname's machine in the words of images (Go's GOARCH), best first; what such a machine runs besides."""
+
+_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm/v6"}
+_USUAL = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
+"""The variant that is meant where none is said."""
+
+
+class Platform(NamedTuple):
+    """Operating system, architecture and variant as Go calls them; "" for what is not said."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+    @property
+    def plain(self) -> Platform:
+        """The same without a variant that goes without saying."""
+        return self._replace(variant="") if self.variant == _USUAL.get(self.architecture) else self
+
+
+class Wanted(NamedTuple):
+    """What would do, best first; `said` is how somebody asked for it, "" for whatever this machine runs."""
+
+    any_of: tuple[Platform, ...]
+    said: str = ""
+
+
+def of_machine() -> Wanted:
+    """What this machine runs."""
+    machine = os.uname().machine
+    found = []
+    for name in _MACHINES.get(machine, (machine,)):
+        architecture, _, variant = name.partition("/")
+        found.append(Platform("linux", architecture, variant).plain)
+    return Wanted(tuple(found))
+
+
+def wanted(text: str) -> Wanted:
+    """What `--platform` asks for: "linux/arm64", "linux/arm/v7", "arm64"; "" for this machine's.
+
+    Raises `ReconcilerError` with code "bad-platform".
+    """
+    if not text:
+        return of_machine()
+    parts = text.lower().split("/")
+    if len(parts) == 1:
+        parts = ["linux", *_ALIASES.get(parts[0], parts[0]).split("/")]
+    elif len(parts) == 2:
+        parts = [parts[0], *_ALIASES.get(parts[1], parts[1]).split("/")]
+    if len(parts) not in (2, 3) or not all(part.replace("_", "").isalnum() for part in parts):
+        raise ReconcilerError(
+            f"{quote(text)} is not a platform", code="bad-platform", hint="write it like linux/amd64 or linux/arm/v7"
+        )
+    return Wanted((Platform(*parts).plain,), text)
+
+
+def of_descriptor(descriptor: dict[str, Any]) -> Platform:
+    """What an index says of a manifest; nothing said fits anything (its configuration is looked at later)."""
+    platform = descriptor.get("platform")
+    if not isinstance(platform, dict):
+        return Platform("linux", "")
+    return Platform(*(str(platform.get(key, "")) for key in ("os", "architecture", "variant"))).plain
+
+
+def rank(offered: Platform, asked: Wanted) -> int | None:
+    """How well a platform fits, 0 best; an unknown architecture fits least, None not at all."""
+    offered = offered.plain
+    if not offered.architecture:
+        return len(asked.any_of) if offered.os == asked.any_of[0].os else None
+    for number, platform in enumerate(asked.any_of):
+        same = offered[:2] == platform[:2]
+        if same and (offered.variant == platform.variant or not offered.variant):
+            return number
+    return None
+
+
+def choose(descriptors: Sequence[dict[str, Any]], asked: Wanted, label: str) -> dict[str, Any]:
+    """The descriptor of an index that fits best; raises `ReconcilerError` with code "platform" where none does."""
+    best: tuple[int, dict[str, Any]] | None = None
+    for descriptor in descriptors:
+        fits = rank(of_descriptor(descriptor), asked)
+        if fits is not None and (best is None or fits < best[0]):
+            best = (fits, descriptor)
+    if best is None:
+        raise wrong(label, map(of_descriptor, descriptors), asked)
+    return best[1]
+
+
+def wrong(label: str, there: Iterable[Platform], asked: Wanted) -> ReconcilerError:
+    """The error for an image that is there for other platforms only."""
+    shown = ", ".join(sorted({printable(str(platform)) for platform in there}))
+    ours = asked.said or f"this machine's {asked.any_of[0]}"
+    return ReconcilerError(f"{label}: the image is for {shown}, not for {ours}", code="platform")
