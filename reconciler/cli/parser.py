@@ -80,6 +80,16 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_pull(parser: Parser) -> None:
+    """`--pull`."""
+    parser.add_argument(
+        "--pull",
+        choices=("missing", "always", "never"),
+        default="",
+        help="when to pull images, whatever the spec's pull_policy says; always: also where a tag has moved",
+    )
+
+
 def number_from(lowest: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from `lowest` on."""
 

@@ -92,6 +92,16 @@ class Lines(PassReporter):
         if not plan.empty:
             self.interrupts.catch()
 
+    def planned_again(self, plan: Plan) -> None:
+        if self._quiet:
+            return
+        if plan.empty:
+            self.show("with what was pulled nothing else is to do")
+            return
+        from reconciler.planner.text import render  # noqa: PLC0415 - loaded by now
+
+        self.show("with what was pulled the rest has changed:\n" + coloured_plan(render(plan)))
+
     def show_plan(self, plan: Plan) -> None:
         """The plan, or that there is nothing to do."""
         if self._quiet:

@@ -55,6 +55,22 @@ class Result:
         self.outcomes: dict[int, Outcome] = {}
         self.cancelled = False
 
+    @classmethod
+    def of_parts(cls, plan: Plan, *parts: Result) -> Result:
+        """How a plan ended that was carried out part by part, each with the numbers of the whole."""
+        whole = cls(plan)
+        for part in parts:
+            whole.done += part.done
+            whole.failed += part.failed
+            whole.cut_short += part.cut_short
+            whole.undone += part.undone
+            whole.undo_failed += part.undo_failed
+            whole.outcomes |= part.outcomes
+            whole.cancelled = whole.cancelled or part.cancelled
+        begun = {step.number for step in (*whole.done, *whole.cut_short, *(step for step, _ in whole.failed))}
+        whole.skipped = tuple(step for step in plan.steps if step.number not in begun)
+        return whole
+
     @property
     def ok(self) -> bool:
         """Whether the whole plan was carried out."""

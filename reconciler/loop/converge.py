@@ -44,6 +44,9 @@ class PassReporter(Reporter):
     def planned(self, plan: Plan, observed: Observed) -> None:
         """The plan is made and will be carried out when this returns; what it raises ends the pass."""
 
+    def planned_again(self, plan: Plan) -> None:
+        """What was pulled has changed what is left to do: this is it now. As `planned`."""
+
 
 class Pass:
     """What one pass came to: the plan, how its steps ended, and (key, error) of containers that ended at once."""
@@ -88,7 +91,7 @@ def preview(path: str, runtime: Runtime, options: Options) -> Plan:
     """The plan that `converge` would carry out now. Changes nothing, takes no lock."""
     places.check_state()
     stack = resolve(path, remember=False)
-    return plan(stack, runtime.observe(scope_of(stack)), options, runtime.capabilities)
+    return plan(stack, runtime.observe(scope_of(stack, options)), options, runtime.capabilities)
 
 
 def converge(path: str, runtime: Runtime, manner: Manner, reporter: PassReporter) -> Pass:
@@ -103,7 +106,7 @@ def converge(path: str, runtime: Runtime, manner: Manner, reporter: PassReporter
         with stack_lock(stack.name, manner.command, wait=manner.wait, on_wait=reporter.waiting) as waited:
             fresh = resolve(path) if waited and path != STANDARD_INPUT else stack
             if fresh.name == stack.name:
-                observed = runtime.observe(scope_of(fresh))
+                observed = runtime.observe(scope_of(fresh, manner.options))
                 made = plan(fresh, observed, manner.options, runtime.capabilities)
                 return _carry_out(made, observed, runtime, manner, reporter, fresh)
         stack = fresh  # while we waited the spec got another name: that one's lock is needed
@@ -148,7 +151,15 @@ def _carry_out(
         return Pass(made, Result(made))
     from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
 
-    result = execute(made, runtime, reporter, manner.cancel, width=manner.width)
+    def perform(steps: Plan) -> Result:
+        return execute(steps, runtime, reporter, manner.cancel, width=manner.width)
+
+    if stack and made.steps[0].action.verb == "pull":  # pulls come first
+        from reconciler.loop.pulling import pull_first  # noqa: PLC0415 - only with pulls
+
+        made, result = pull_first(made, stack, runtime, manner.options, perform, reporter)
+    else:
+        result = perform(made)
     # What was taken back after a failure may have been all that there was.
     if result.failed or result.interrupted or any(step.action.verb == "remove" for step in result.done):
         runtime.tidy()

@@ -75,12 +75,26 @@ class ObservedVolume(Frozen):
 
 
 class ObservedImage(Frozen):
-    """A local image under one name. `exposed` are its ports ("80/tcp"), `volumes` its declared mount targets."""
+    """A local image under one name. `exposed` are its ports ("80/tcp"), `volumes` its declared mount targets.
+
+    `digest` is what the name stood for in its registry when it was pulled (`sha256:...`), "" where it was not.
+    """
 
     reference: str
     id: str
     exposed: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    digest: str = ""
+
+
+class RemoteImage(Frozen):
+    """What a name stands for in its registry now: `digest`, or why that can't be found out (`error`, `code`, `hint`)."""
+
+    reference: str
+    digest: str = ""
+    error: str = ""
+    code: str = "registry"
+    hint: str = ""
 
 
 class BusyPort(Frozen):
@@ -98,7 +112,8 @@ class Scope(Frozen):
 
     A stack's containers and volumes, everything that has one of `names` or `volumes` as its name, `images` by
     reference as the spec spells it, and who holds the given host ports: (host_ip, host_port, protocol). `wanted` are
-    the containers that a spec describes: the runtime says what of them it can't do here.
+    the containers that a spec describes: the runtime says what of them it can't do here. `remote` are those of the
+    images whose registries are to be asked what the name stands for now; that takes its time.
     """
 
     stack: str
@@ -107,6 +122,7 @@ class Scope(Frozen):
     images: tuple[str, ...] = ()
     host_ports: tuple[tuple[str, int, str], ...] = ()
     wanted: tuple[Container, ...] = ()
+    remote: tuple[str, ...] = ()
 
 
 class Refusal(Frozen):
@@ -119,7 +135,8 @@ class Refusal(Frozen):
 
 
 class Observed(Frozen):
-    """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing.
+    """One look at a runtime. `images` is keyed by the reference as asked for; an absent one is missing. So is `remote`;
+    a runtime that can't ask registries leaves it empty.
 
     `network_faults` are the runtime's words for what is broken of what all running containers share ("the firewall
     table is gone"): the network is to be repaired, the containers run on.
@@ -131,6 +148,7 @@ class Observed(Frozen):
     busy_ports: tuple[BusyPort, ...] = ()
     network_faults: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    remote: dict[str, RemoteImage] = field(default_factory=dict)
 
     def of_stack(self, stack: str) -> dict[str, ObservedContainer]:
         """The stack's containers by key."""

@@ -52,6 +52,8 @@ class Step(Frozen):
 
     `gate` makes a first start all or nothing: no step BEHIND it begins before every step that OPENS it has succeeded,
     so a container that can't be made is found before any of them runs. "" = not concerned.
+
+    `known_after_pull` names what only an image can tell that is yet to be pulled.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Step(Frozen):
     data: str = ""
     downtime: bool = False
     gate: str = ""
+    known_after_pull: tuple[str, ...] = ()
 
 
 class Plan(Frozen):

@@ -4,7 +4,9 @@
     scope.py      what a runtime must look at so that a stack can be planned
     changes.py    settings compared field by field; the table of change classes
     decisions.py  what happens to each container: in sync, started, updated, replaced, removed; what follows a link
-    checks.py     what can't be planned: names, ports, images, volumes, owners
+    checks.py     what can't be planned: names, volumes, owners
+    images.py     what is pulled and why, and names that stand for another image now
+    pulling.py    a plan taken apart: first the pulls, then what is found to be left
     graph.py      who uses whom, and orders over that
     data.py       what happens to data, in words
     steps.py      decisions -> actions in an order

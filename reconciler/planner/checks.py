@@ -8,7 +8,7 @@ from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.planner.graph import targets_first, used_by
 
 if TYPE_CHECKING:
-    from reconciler.model.desired import Container, Stack
+    from reconciler.model.desired import Stack
     from reconciler.model.observed import Observed, ObservedContainer
     from reconciler.planner.decisions import Decisions
     from reconciler.planner.options import Options
@@ -158,40 +158,3 @@ def check_volumes(stack: Stack, observed: Observed, problems: list[ReconcilerErr
         elif not seen.stack and not volume.external:
             notes.append(f"volume {volume.name} was there before this stack and is used as it is")
     return missing, notes
-
-
-def check_images(
-    stack: Stack, observed: Observed, decisions: Decisions, pull: bool, problems: list[ReconcilerError]
-) -> list[str]:
-    """Every image that a create needs is here or can be pulled. Returns the references to pull, sorted."""
-    pulls = set()
-    for key, decision in decisions.items():
-        wanted = decision.wanted
-        if wanted is None:
-            continue
-        always = wanted.pull_policy == "always"
-        absent = decision.creates and wanted.image not in observed.images
-        if pull and (always or (absent and wanted.pull_policy != "never")):
-            pulls.add(wanted.image)
-        elif absent:
-            problems.append(_absent(stack, wanted, pull))
-        elif always:
-            problems.append(
-                ReconcilerError(
-                    f"container {key} asks to pull {wanted.image} always, which this runtime can't",
-                    code="unsupported",
-                    position=stack.position_of("containers", key, "pull_policy"),
-                    hint="use pull_policy: missing, and `reconciler load FILE` for a newer image",
-                )
-            )
-    return sorted(pulls)
-
-
-def _absent(stack: Stack, wanted: Container, pull: bool) -> ReconcilerError:
-    load = "load it with `reconciler load FILE`; `make images` builds the ones of the examples"
-    return ReconcilerError(
-        f"image {wanted.image} of container {wanted.key} is not here{' and its pull_policy is never' if pull else ''}",
-        code="no-image",
-        position=stack.position_of("containers", wanted.key, "image"),
-        hint=load if not pull else "load it with `reconciler load FILE`, or let it be pulled with pull_policy: missing",
-    )

@@ -11,6 +11,7 @@ from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED, RESTARTING,
 from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, REMOVE, REPLACE, RESTART, START, Reason
 from reconciler.planner.changes import class_of, differences
 from reconciler.planner.graph import BINDING, targets_first, used_by
+from reconciler.planner.images import compare_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +97,7 @@ def decide(stack: Stack, observed: Observed, options: Options, update_in_place: 
         else:
             image = observed.images.get(decision.wanted.image)
             _compare(decision, decision.wanted, decision.seen, stack, update_in_place)
-            _compare_image(decision, decision.wanted, decision.seen, image)
+            compare_image(decision, decision.wanted, decision.seen, observed, options)
             if decision.change == RESTART and key in linked:
                 _compare_exposed(decision, decision.wanted, decision.seen, image)
             _compare_origin(decision, decision.seen, stack, options, update_in_place)
@@ -113,16 +114,6 @@ def _compare(
     for field, reason in differences(seen.settings, wanted, stack):
         decision.outdated = True
         decision.because(class_of(field, update_in_place), reason)
-
-
-def _compare_image(decision: Decision, wanted: Container, seen: ObservedContainer, image: ObservedImage | None) -> None:
-    """A name that now stands for another image: replaced, unless the name itself changes and says so already."""
-    if image is None or not seen.image_id or image.id == seen.image_id:
-        return
-    if seen.settings.get("image", wanted.image) != wanted.image:
-        return
-    old, new = (f"{wanted.image} {_short_digest(digest)}" for digest in (seen.image_id, image.id))
-    decision.because(REPLACE, Reason("its image's name stands for another image now", "image", old, new))
 
 
 def _compare_exposed(
@@ -222,8 +213,3 @@ def notes_about(decisions: Decisions) -> tuple[str, ...]:
             count = "once" if seen.restart_count == 1 else f"{seen.restart_count} times"
             notes.append(f"{decision.key} exits{code} and is restarted by its policy, {count} so far")
     return tuple(notes)
-
-
-def _short_digest(digest: str) -> str:
-    algorithm, _, rest = digest.rpartition(":")
-    return f"{algorithm}:{rest[:12]}" if algorithm else rest[:12]

@@ -40,6 +40,7 @@ def _step(step: Step) -> dict[str, Any]:
         "undo": _action(step.undo) if step.undo else None,
         "downtime": step.downtime,
         "data": step.data,
+        **({"known_after_pull": list(step.known_after_pull)} if step.known_after_pull else {}),
     }
 
 

@@ -11,6 +11,7 @@ from reconciler.model.plan import REMOVE, Plan, Reason
 from reconciler.planner import checks
 from reconciler.planner.decisions import Decision, decide, notes_about, spread
 from reconciler.planner.hostports import HostPorts
+from reconciler.planner.images import needed_pulls, notes_about_pulls
 
 if TYPE_CHECKING:
     from reconciler.kits.errors import ReconcilerError
@@ -37,7 +38,7 @@ class Abilities(Protocol):
 def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abilities) -> Plan:
     """The steps that make `observed` be `desired`, with reasons; empty if it is so already.
 
-    `observed` must cover `scope.scope_of(desired)`. Raises ReconcilerError, or Problems where several things stand in
+    `observed` must cover `scope.scope_of(desired, options)`. Raises ReconcilerError, or Problems where several things stand in
     the way; then nothing of the stack can be applied.
     """
     checks.check_owner(desired.name, desired.origin, observed, options)
@@ -52,14 +53,14 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     ports.hand_over()
     spread(decisions)
 
-    pulls = checks.check_images(desired, observed, decisions, capabilities.pull, problems)
+    pulls = needed_pulls(desired, observed, decisions, options, capabilities.pull, problems)
     volumes, volume_notes = checks.check_volumes(desired, observed, problems)
     waits = ports.claim(problems)
     for key, holder in checks.check_names(desired, observed, decisions, problems).items():
         waits.setdefault(key, set()).add(holder)
     checks.raise_all(problems)
 
-    notes = (*notes_about(decisions), *volume_notes)
+    notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volume_notes)
     if not (pulls or volumes or observed.network_faults or any(d.change for d in decisions.values())):
         return Plan(desired.name, desired.source, (), notes)
     from reconciler.planner.steps import steps_up  # noqa: PLC0415 - most looks find nothing to do

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 from reconciler.model.observed import Scope
 from reconciler.planner.hostports import scope_ports
+from reconciler.planner.images import policy_of
+from reconciler.planner.options import Options
 
 if TYPE_CHECKING:
     from reconciler.model.desired import Stack
 
 
-def scope_of(stack: Stack) -> Scope:
-    """All that `plan` reads about a stack: its containers, names, volumes, images and host ports."""
+def scope_of(stack: Stack, options: Options | None = None) -> Scope:
+    """All that `plan` reads about a stack: its containers, names, volumes, images and host ports.
+
+    Registries are asked only about images that are always to be pulled.
+    """
+    wishes = options or Options()
     containers = stack.containers.values()
     return Scope(
         stack=stack.name,
@@ -21,4 +27,5 @@ def scope_of(stack: Stack) -> Scope:
         images=tuple(sorted({c.image for c in containers})),
         host_ports=scope_ports(iter(containers)),
         wanted=tuple(containers),
+        remote=tuple(sorted({c.image for c in containers if policy_of(c, wishes) == "always"})),
     )

@@ -26,6 +26,7 @@ from reconciler.model.action import (
 from reconciler.model.plan import BEHIND, CREATE, OPENS, PULL, REMOVE, REPAIR, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
+from reconciler.planner.images import KNOWN_AFTER_PULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from reconciler.planner.decisions import Decision, Decisions
     from reconciler.planner.graph import Graph
     from reconciler.planner.hostports import HostPorts
+    from reconciler.planner.images import Pulls
 
     Id = tuple[int, str]
 
-_REPAIR, _PULL, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _DELETE = range(10)
+_PULL, _REPAIR, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _DELETE = range(10)
 """Kinds of steps, by the order in which those that may all be next are numbered."""
 
 
@@ -62,8 +64,9 @@ class Draft:
         data: str = "",
         downtime: bool = False,
         gate: str = "",
+        unknown: tuple[str, ...] = (),
     ) -> None:
-        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime, gate)
+        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime, gate, unknown)
         self._steps[kind, key] = step
         self._after[kind, key] = set()
 
@@ -107,6 +110,7 @@ class Draft:
                     draft.data,
                     draft.downtime,
                     draft.gate,
+                    draft.known_after_pull,
                 )
             )
             for step in waiters[current]:
@@ -122,7 +126,7 @@ def steps_up(
     decisions: Decisions,
     ports: HostPorts,
     *,
-    pulls: list[str],
+    pulls: Pulls,
     volumes: list[str],
     waits: dict[str, set[str]],
     network_faults: tuple[str, ...] = (),
@@ -130,16 +134,15 @@ def steps_up(
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
-    `pulls` are image references, `volumes` keys to create, `waits` whose removal a container waits for (a name or a
+    `pulls` are image references with reasons, `volumes` keys to create, `waits` whose removal a container waits for (a name or a
     host port that changes hands). `network_faults` matter while some container runs on: what is started anew brings
     its network along.
     """
     draft = Draft()
     if network_faults and any(d.live and not d.stops for d in decisions.values()):
         draft.add(_REPAIR, "", RepairNetwork(), REPAIR, [Reason(fault) for fault in network_faults])
-    for reference in pulls:
-        why = _pull_reason(reference, decisions)
-        draft.add(_PULL, reference, PullImage(reference), PULL, [why])
+    for reference, reasons in pulls.items():
+        draft.add(_PULL, reference, PullImage(reference), PULL, reasons)
     for key in volumes:
         reason = Reason("it is not there", position=stack.position_of("volumes", key))
         draft.add(_VOLUME, key, CreateVolume(stack.name, stack.volumes[key]), CREATE, [reason])
@@ -152,13 +155,6 @@ def steps_up(
     for step in draft.roots_of((_STOP, _REMOVE, _UPDATE)):
         draft.wait(step, *((_PULL, reference) for reference in pulls))
     return draft.numbered()
-
-
-def _pull_reason(reference: str, decisions: Decisions) -> Reason:
-    users = [d for d in decisions.values() if d.wanted and d.wanted.image == reference]
-    always = any(d.wanted and d.wanted.pull_policy == "always" for d in users)
-    names = ", ".join(d.key for d in users)
-    return Reason(f"pull_policy of {names} is always" if always else f"it is not here, and needed by {names}")
 
 
 def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[str] = frozenset()) -> None:
@@ -181,7 +177,8 @@ def _bring_up(draft: Draft, stack: Stack, decision: Decision, ports: HostPorts, 
         create = CreateContainer(stack.name, stack.origin, wanted, _volumes_of(stack, wanted), kept)
         undo = None if seen else RemoveContainer(stack.name, key)
         gate = "" if seen else OPENS
-        draft.add(_CREATE, key, create, decision.change, decision.reasons, undo=undo, gate=gate)
+        unknown = KNOWN_AFTER_PULL if draft.has(_PULL, wanted.image) else ()
+        draft.add(_CREATE, key, create, decision.change, decision.reasons, undo=undo, gate=gate, unknown=unknown)
         draft.wait((_CREATE, key), (_REMOVE, key), (_PULL, wanted.image))
     if decision.updates:
         update = UpdateContainer(stack.name, stack.origin, wanted)

@@ -75,6 +75,8 @@ def _step(step: Step, width: int, *, explain: bool) -> list[str]:
             words += (": " if words else "") + plain.pop(0)
         line += f"  {words}" if words else ""
         below = [*changes, *plain]
+    if step.known_after_pull:
+        below.append(f"known after pull: {', '.join(step.known_after_pull)}")
     if step.data:
         below += [f"data: {printable(part)}" for part in step.data.split("; ")]
     return [line.rstrip(), *(f"      {text}" for text in below)]

@@ -53,6 +53,55 @@ def without_times(text):
     return re.sub(r"\(\d+\.\d\ds\)", "(0.00s)", text)
 
 
+@pytest.fixture
+def puller():
+    """A machine that has nothing, and a registry that has all."""
+    return Simulated(registry=["app", "base"])
+
+
+def test_apply_pulls_before_all_else_and_says_when_the_rest_has_changed(call, puller):
+    ran = call(puller, "plan", "shop.yaml")
+    assert "      known after pull: image id, exposed ports, declared volumes\n" in ran.out
+    steps = json.loads(call(puller, "plan", "--json", "shop.yaml").out)["steps"]
+    known = {step["name"]: step.get("known_after_pull") for step in steps if step["verb"] == "create"}
+    assert known["web"] == ["image id", "exposed ports", "declared volumes"]
+    assert known["data"] is None
+    ran = call(puller, "apply", "shop.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    lines = without_times(ran.out).splitlines()
+    pulled = [lines.index(f"pulled image {name} (0.00s)") for name in ("app", "base")]
+    assert max(pulled) < lines.index("created db (0.00s)")
+    assert "rest has changed" not in ran.out
+    assert call(puller, "apply", "shop.yaml").out.startswith("nothing to do")
+
+    puller.publish("app", "sha256:app", "sha256:only-another-platform")
+    assert call(puller, "apply", "shop.yaml").out.startswith("nothing to do"), "nobody asked for it"
+    ran = call(puller, "apply", "--pull", "always", "shop.yaml")
+    assert "digest: sha256:app-manifest -> sha256:only-another" in ran.out
+    assert ran.out.endswith("with what was pulled nothing else is to do\n")
+
+    puller.publish("app", "sha256:newer")
+    ran = call(puller, "apply", "--pull", "always", "--json", "shop.yaml")
+    document = json.loads(ran.out)
+    assert document["done"] == [step["number"] for step in document["plan"]["steps"]]
+    assert document["plan"]["steps"][0]["verb"] == "pull"
+    assert puller.world.find("shop", "web").image_id == "sha256:newer"
+
+
+def test_a_pull_that_fails_is_told_and_nothing_has_been_touched(call, puller):
+    assert call(puller, "apply", "shop.yaml").code == 0
+    before = {c.id: c.state for c in puller.world.containers.values()}
+    puller.publish("app", "sha256:newer")
+    puller.faults.fail_on["pull image app"] = "connection reset"
+    ran = call(puller, "apply", "--pull", "always", "shop.yaml")
+    assert (ran.code, ran.err) == (1, "error: can't pull image app: connection reset\n")
+    assert {c.id: c.state for c in puller.world.containers.values()} == before
+    puller.world.unreachable = "no route to registry"
+    ran = call(puller, "plan", "--pull", "always", "shop.yaml")
+    assert ran.code == 1
+    assert "no route to registry\n  hint: --pull missing takes the image that is here" in ran.err
+
+
 def test_validate_says_what_is_wrong_everywhere(call, tmp_path):
     (tmp_path / "bad.yaml").write_text(SPEC.replace("links:", "linsk:").replace("image: base", "imgae: base"))
     ran = call(None, "validate", "shop.yaml", "bad.yaml", "nosuch.yaml")

@@ -34,6 +34,7 @@ from reconciler.model.observed import (
     ObservedImage,
     ObservedVolume,
     PortBinding,
+    RemoteImage,
 )
 from reconciler.planner.data import mount_of
 from reconciler.planner.options import Options
@@ -135,13 +136,17 @@ def observed(text: str) -> tuple[Observed, dict[str, Any]]:
     ]
     images = {
         reference: ObservedImage(
-            reference, (value or {}).get("id", f"sha256:{reference}"), tuple((value or {}).get("exposed", ()))
+            reference,
+            (value or {}).get("id", f"sha256:{reference}"),
+            tuple((value or {}).get("exposed", ())),
+            digest=(value or {}).get("digest", ""),
         )
         for reference, value in data.pop("images", {}).items()
     }
     busy = [BusyPort(**entry) for entry in data.pop("busy_ports", ())]
     faults = tuple(data.pop("network_faults", ()))
-    return Observed(tuple(containers), tuple(volumes), images, tuple(busy), faults), data
+    remote = {name: RemoteImage(name, **value) for name, value in data.pop("remote", {}).items()}
+    return Observed(tuple(containers), tuple(volumes), images, tuple(busy), faults, remote=remote), data
 
 
 def planned(name: str):

@@ -130,7 +130,8 @@ def drift(machine: Simulated, ways: list[str]) -> None:
 
 
 def look_and_plan(machine: Simulated, stack: Stack, **options):
-    return plan(stack, machine.observe(scope_of(stack)), Options(**options), machine.capabilities)
+    wishes = Options(**options)
+    return plan(stack, machine.observe(scope_of(stack, wishes)), wishes, machine.capabilities)
 
 
 def apply(machine: Simulated, stack: Stack, seed: int = 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.cli.parser import add_pull
 from reconciler.cli.passes import add_pass_options, carry_out
 from reconciler.loop.converge import converge
 from reconciler.planner.options import Options
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("path", metavar="SPEC", help='a spec file; "-": standard input')
+    add_pull(parser)
     add_pass_options(parser)
 
 
@@ -26,6 +28,6 @@ def run(options: Any, shell: Shell) -> int:
         options,
         shell,
         lambda manner, reporter: converge(options.path, runtime, manner, reporter),
-        planning=Options(take_over=options.take_over),
+        planning=Options(take_over=options.take_over, pull=options.pull),
         idle="is as it should be",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_json
+from reconciler.cli.parser import add_json, add_pull
 from reconciler.kits.errors import EXIT_CHANGES_PENDING, ReconcilerError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def add_arguments(parser: Parser) -> None:
         "--detailed-exitcode", action="store_true", help="exit with 2 if there is something to do, with 0 if not"
     )
     parser.add_argument("--take-over", action="store_true", help="plan for a stack that came from another file")
+    add_pull(parser)
     add_json(parser)
 
 
@@ -28,7 +29,7 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.planner.options import Options  # noqa: PLC0415
 
     try:
-        plan = preview(options.path, shell.runtime, Options(take_over=options.take_over))
+        plan = preview(options.path, shell.runtime, Options(take_over=options.take_over, pull=options.pull))
     except ReconcilerError as error:
         if options.json:
             from reconciler.cli.problems import document_of  # noqa: PLC0415 - only with --json

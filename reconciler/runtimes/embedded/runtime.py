@@ -11,7 +11,7 @@ from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
-from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume
+from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume, RemoteImage
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
 from reconciler.runtimes.embedded.refusals import refusals
@@ -39,6 +39,8 @@ _IN_PLACE = frozenset(
 )
 _LAST_LINES = 10
 _LONGEST_START = 0.25
+_QUESTIONS = 8
+"""Registries that are asked at once."""
 
 
 class EmbeddedRuntime:
@@ -67,6 +69,7 @@ class EmbeddedRuntime:
             busy_ports=self._busy_ports(scope),
             network_faults=tuple(self.engine.network.problems()) if running else (),
             refusals=tuple(refusals(scope.wanted)),
+            remote=self._remote_images(scope.remote),
         )
 
     def _observation(self, record: Record) -> ObservedContainer:
@@ -88,8 +91,24 @@ class EmbeddedRuntime:
         images = {}
         for reference in references:
             if image := self.engine.images.find(reference):
-                images[reference] = ObservedImage(reference, image.id, image.exposed, image.volumes)
+                digest = self.engine.images.digest_of(reference)
+                images[reference] = ObservedImage(reference, image.id, image.exposed, image.volumes, digest)
         return images
+
+    def _remote_images(self, references: Sequence[str]) -> dict[str, RemoteImage]:
+        """Ask the registries, all at once."""
+        if not references:
+            return {}
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for who asks
+
+        with ThreadPoolExecutor(min(len(references), _QUESTIONS)) as pool:
+            return dict(zip(references, pool.map(self._remote_image, references), strict=True))
+
+    def _remote_image(self, reference: str) -> RemoteImage:
+        try:
+            return RemoteImage(reference, self.engine.images.remote_digest(reference))
+        except ReconcilerError as error:
+            return RemoteImage(reference, error=error.message, code=error.code, hint=error.hint)
 
     def _busy_ports(self, scope: Scope) -> tuple[BusyPort, ...]:
         if not scope.host_ports:

@@ -59,7 +59,7 @@ UPDATABLE = frozenset(
 class Simulated:
     """A machine in memory.
 
-    `images` are local at the start; with `registry` it can pull. `jobs` are keys whose process ends at once after a
+    `images` are local at the start, as if pulled where they are names; with `registry` it can pull. `jobs` are keys whose process ends at once after a
     start, with that exit code. `trace` has every action that was asked for, in order. Safe to call from threads.
     """
 
@@ -101,6 +101,7 @@ class Simulated:
                 {reference: world.images[reference] for reference in scope.images if reference in world.images},
                 tuple(dict.fromkeys(busy)),
                 world.network_faults if any(c.state == RUNNING for c in containers) else (),
+                remote={reference: world.remote(reference) for reference in scope.remote if self.capabilities.pull},
             )
 
     def perform(self, action: Action, context: Context) -> Outcome:  # noqa: ARG002 - nothing here takes long
@@ -141,9 +142,10 @@ class Simulated:
         self.faults.after()
 
     def _pull(self, action: PullImage) -> Outcome:
-        image = self.world.registry.get(action.reference)
-        if image is None:
-            raise ReconcilerError(f"no registry has image {action.reference}", code="no-image")
+        remote = self.world.remote(action.reference)
+        if remote.error:
+            raise ReconcilerError(remote.error, code=remote.code, hint=remote.hint)
+        image = self.world.registry[action.reference]
         if self.world.images.get(action.reference) == image:
             return Outcome(changed=False)
         self._effect(lambda: self.world.images.update({action.reference: image}))
@@ -356,6 +358,10 @@ class Simulated:
         """A name now stands for another image."""
         self.world.images[reference] = ObservedImage(reference, image_id)
 
+    def publish(self, reference: str, image_id: str, digest: str = "") -> None:
+        """Somebody pushes another image under this name to its registry."""
+        self.world.registry[reference] = ObservedImage(reference, image_id, digest=digest or f"{image_id}-manifest")
+
     def lose_network(self, *faults: str) -> None:
         """Somebody flushes the firewall or deletes the bridge."""
         self.world.network_faults = faults or ("the firewall table is gone",)
@@ -368,7 +374,9 @@ class Simulated:
 
 
 def _image(image: ObservedImage | str) -> ObservedImage:
-    return ObservedImage(image, f"sha256:{image}") if isinstance(image, str) else image
+    if isinstance(image, str):
+        return ObservedImage(image, f"sha256:{image}", digest=f"sha256:{image}-manifest")
+    return image
 
 
 _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.addresses import overlap
 from reconciler.kits.errors import ReconcilerError
-from reconciler.model.observed import DEAD, PAUSED, RESTARTING, RUNNING, BusyPort, ObservedContainer, ObservedVolume
+from reconciler.model.observed import (
+    DEAD,
+    PAUSED,
+    RESTARTING,
+    RUNNING,
+    BusyPort,
+    ObservedContainer,
+    ObservedVolume,
+    RemoteImage,
+)
 
 if TYPE_CHECKING:
     from reconciler.model.desired import Link, Port
@@ -69,11 +78,15 @@ class SimulatedVolume:
 
 
 class World:
-    """A machine. `registry` is what can be pulled, `listeners` who else has a port: (ip, port, protocol) -> holder."""
+    """A machine. `registry` is what can be pulled, `unreachable` says why nothing of it can be reached, "" if it can.
+
+    `listeners` are who else has a port: (ip, port, protocol) -> holder.
+    """
 
     def __init__(self) -> None:
         self.images: dict[str, ObservedImage] = {}
         self.registry: dict[str, ObservedImage] = {}
+        self.unreachable = ""
         self.containers: dict[str, SimulatedContainer] = {}
         self.volumes: dict[str, SimulatedVolume] = {}
         self.listeners: dict[tuple[str, int, str], str] = {}
@@ -95,6 +108,15 @@ class World:
         if found := self.find(stack, key):
             return found
         raise ReconcilerError(f"there is no container {stack}/{key}", code="not-found")
+
+    def remote(self, reference: str) -> RemoteImage:
+        """What the registry says that a name stands for."""
+        if self.unreachable:
+            return RemoteImage(reference, error=self.unreachable, code="unreachable")
+        image = self.registry.get(reference)
+        if image is None:
+            return RemoteImage(reference, error=f"no registry has image {reference}", code="not-found")
+        return RemoteImage(reference, image.digest)
 
     def anonymous_of(self, owner: tuple[str, str, str]) -> SimulatedVolume | None:
         """The anonymous volume that belongs to (stack, key, target)."""
