@@ -16,3 +16,23 @@ def restart_delay(ran: float, restarts: int) -> float:
     if ran >= RESTART_RESET:
         return 0.0
     return min(RESTART_LAST, RESTART_FIRST * 2.0 ** min(restarts, 30))
+
+
+class Pace:
+    """Lets things through one after another: `burst` of them at once after a quiet time, and `rate` a second for long."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._let = float(burst)
+        self._at: float | None = None
+
+    def next_in(self, now: float) -> float:
+        """0.0, and one has gone; or the seconds until the next may go. `now` is in seconds of any clock that only grows."""
+        if self._at is not None:
+            self._let = min(self._burst, self._let + (now - self._at) * self._rate)
+        self._at = now
+        if self._let >= 1.0:
+            self._let -= 1.0
+            return 0.0
+        return (1.0 - self._let) / self._rate

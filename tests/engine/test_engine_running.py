@@ -13,7 +13,7 @@ import pytest
 from support import world
 from support.machine import until
 
-from reconciler.engine.containers import after, runtime
+from reconciler.engine.containers import keeper, runtime
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.records import ContainerConfig
 from reconciler.runtimes.console import ExecOptions
@@ -21,7 +21,7 @@ from reconciler.runtimes.console import ExecOptions
 pytestmark = pytest.mark.kernel
 
 SLEEP = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
-KEEPER = "reconciler.engine.containers.after keep"
+KEEPER = " keep "
 
 
 def kill(machine, name):
@@ -67,17 +67,17 @@ def test_restart_policies_without_a_daemon(machine, monkeypatch):
 
     # The keeper, which waits for the back-off, goes when there is nothing left to do; its successor, too.
     until(lambda: [line for line in world.processes_of(machine.paths).values() if KEEPER in line])
-    keeper = next(pid for pid, line in world.processes_of(machine.paths).items() if KEEPER in line)
-    os.kill(keeper, signal.SIGKILL)
-    until(lambda: keeper not in world.processes_of(machine.paths))
+    living = next(pid for pid, line in world.processes_of(machine.paths).items() if KEEPER in line)
+    os.kill(living, signal.SIGKILL)
+    until(lambda: living not in world.processes_of(machine.paths))
     before = machine.record("always").pid
     kill(machine, "always")
     until(lambda: restarted(machine, "always", before))
     for pid, line in world.processes_of(machine.paths).items():
         if KEEPER in line:
             os.kill(pid, signal.SIGKILL)
-    monkeypatch.setattr(after, "LINGER", 0.1)
-    after.keep(machine.engine)
+    monkeypatch.setattr(keeper, "LINGER", 0.1)
+    keeper.keep(machine.engine)
 
 
 def test_a_crash_loop_backs_off(machine):

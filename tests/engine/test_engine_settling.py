@@ -9,9 +9,10 @@ import threading
 import time
 
 import pytest
+from support import world
 from support.machine import until
 
-from reconciler.engine.containers import after, bundle
+from reconciler.engine.containers import bundle, keeper
 from reconciler.engine.kernel import processes
 from reconciler.kits.errors import ReconcilerError
 
@@ -66,19 +67,42 @@ def test_one_containers_trouble_does_not_hold_up_the_others(machine, monkeypatch
     until(lambda: {machine.state("bad"), machine.state("good")} == {"exited"})
     settle = machine.engine.settling.settle
 
-    def trouble(container_id):
+    def trouble(container_id, **options):
         if container_id == before["bad"].id:
             raise OSError(28, "no space")
-        return settle(container_id)
+        return settle(container_id, **options)
 
     monkeypatch.setattr(machine.engine.settling, "settle", trouble)
-    keeper = after.Keeper(machine.engine)
-    until(lambda: keeper.look() and is_back(machine, "good", before["good"]))
-    with open(os.path.join(machine.paths.run, "after.log"), encoding="utf-8") as notes:
-        assert "no space" in notes.read()
-    monkeypatch.undo()
-    monkeypatch.setattr(after, "RETRY", 0.0)
-    until(lambda: after.Keeper(machine.engine).look() is not None and is_back(machine, "bad", before["bad"]))
+    monkeypatch.setattr(keeper, "RETRY", 0.5)
+    at_work = threading.Thread(target=keeper.keep, args=(machine.engine,))
+    at_work.start()
+    try:
+        until(lambda: is_back(machine, "good", before["good"]))
+        with open(os.path.join(machine.paths.run, "after.log"), encoding="utf-8") as notes:
+            assert "no space" in notes.read()
+        monkeypatch.setattr(machine.engine.settling, "settle", settle)
+        until(lambda: is_back(machine, "bad", before["bad"]))
+    finally:
+        machine.clean()
+        at_work.join(30)
+
+
+def test_crash_loops_share_one_keeper_and_take_turns(machine):
+    """However many end at once: one Python process looks after all, and none is restarted twice before the others."""
+    loop = {**SLEEP, "command": ["false"], "restart": "always"}
+    names = [f"loop{number}" for number in range(6)]
+    machine.apply({"containers": dict.fromkeys(names, loop)}, code=1)
+    keepers = set()
+
+    def restarts():
+        found = world.processes_of(machine.paths)
+        keepers.add(sum(f" keep {machine.root} {machine.run}" in line for line in found.values()))
+        return [machine.record(name).restarts for name in names]
+
+    until(lambda: min(restarts()) >= 2)
+    assert max(keepers) == 1
+    counts = restarts()
+    assert max(counts) - min(counts) <= 1
 
 
 def test_a_changed_restart_policy_counts_at_once(machine):

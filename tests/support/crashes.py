@@ -150,7 +150,7 @@ class Driver:
         """The state once nothing goes on in the background, or is as expected."""
         end = time.monotonic() + LIMIT
         while True:
-            busy = [line for line in world.processes_of(self.paths).values() if "containers.after tidy" in line]
+            busy = [line for line in world.processes_of(self.paths).values() if f" tidy {self.paths.root}" in line]
             if not busy or time.monotonic() > end:
                 snapshot = world.Snapshot(self.paths)
                 if expected is None or not expected.difference(snapshot) or time.monotonic() > end:

@@ -196,7 +196,7 @@ class Machine:
 def end_keeper(paths: Paths) -> None:
     """It stays a while after its last work, and may be killed at any time."""
     for pid, line in world.processes_of(paths).items():
-        if f"reconciler.engine.containers.after keep {paths.root} {paths.run}" in line:
+        if f" keep {paths.root} {paths.run}" in line:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

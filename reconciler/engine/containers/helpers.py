@@ -17,16 +17,21 @@ from reconciler.engine.kernel import files, locks, programs
 if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
-_HOOK = """#!/bin/sh
-# Run by a container's monitor after the container has ended; $1 is its id.
-# Starts Python only when there is something to do, and when nobody is at it already (flock then ends with 75).
-[ -e '{run}/containers/'"$1"/settle ] || exit 0
-flock --shared --nonblock --conflict-exit-code 75 '{run}/locks/keeper' true
-[ $? -eq 75 ] && exit 0
-echo 0 2>/dev/null >/proc/self/oom_score_adj
+POKE = ".look"
+"""A file that comes and goes in the folder of exit codes, which the keeper watches: it shall look at everything."""
+
 # Not with -m: that takes runpy, and 5 ms more.
-exec '{python}' -I -c 'from reconciler.engine.containers.after import main; import sys; sys.exit(main(sys.argv[1:]))' \\
-  settle '{root}' '{run}' "$1"
+_CODE = "from reconciler.engine.containers.after import main; import sys; sys.exit(main(sys.argv[1:]))"
+
+_HOOK = """#!/bin/sh
+# Run by a container's monitor after the container has ended; $1 is its id. Starts the keeper when there is something to
+# do and no keeper, and only one of many hooks does: Python for each container of a crash loop would eat the machine.
+[ -e '{run}/containers/'"$1"/settle ] || exit 0
+exec 9>>'{run}/locks/keeper' || exit 0
+flock --shared --nonblock 9 || exit 0  # it sees the exit code
+flock --timeout 5 9 || exit 0          # another hook was quicker, and its keeper begins with a look at everything
+echo 0 2>/dev/null >/proc/self/oom_score_adj
+setsid '{python}' -I -c '{code}' keep '{root}' '{run}' 9 >/dev/null 2>&1 &
 """
 
 
@@ -36,14 +41,14 @@ def hook_command(paths: Paths, container_id: str) -> list[str]:
     The script's path outlives a release; its content is that of the release that started a container last.
     """
     script = os.path.join(paths.run, "after-exit")
-    write_script(script, _HOOK.format(run=paths.run, root=paths.root, python=sys.executable))
+    write_script(script, _HOOK.format(run=paths.run, root=paths.root, python=sys.executable, code=_CODE))
     return [script, container_id]
 
 
 def wake_keeper(paths: Paths) -> None:
     """Have somebody look after what is due later, now: start the keeper, or have the one that lives look again."""
     if locks.is_held(paths.keeper_lock):
-        poke = os.path.join(paths.exits, ".look")  # it watches this folder
+        poke = os.path.join(paths.exits, POKE)
         files.write_file(poke, b"")
         files.remove_file(poke)
         return
@@ -52,8 +57,7 @@ def wake_keeper(paths: Paths) -> None:
 
 def start(paths: Paths, task: str) -> programs.Started:
     """Start a process of ours that outlives this one, for a task of `after`."""
-    module = "reconciler.engine.containers.after"
-    return programs.spawn_detached([sys.executable, "-I", "-m", module, task, paths.root, paths.run])
+    return programs.spawn_detached([sys.executable, "-I", "-c", _CODE, task, paths.root, paths.run])
 
 
 def note(paths: Paths, text: str) -> None:

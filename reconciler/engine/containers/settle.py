@@ -49,10 +49,11 @@ class Settling:
         self._lifecycle = lifecycle
         self._registry = lifecycle.registry
 
-    def settle(self, container_id: str) -> float:
+    def settle(self, container_id: str, *, back_off: bool = False) -> float:
         """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
 
-        A failure of the restart counts as another end: it is tried again after the next delay.
+        With `back_off` a restart that has a delay is left to a later call also when it is due by now: the caller has
+        a pace of its own. A failure of the restart counts as another end: it is tried again after the next delay.
         """
         if self._registry.get(container_id) is None:
             return 0.0  # before the lock: its file would be made anew for nobody
@@ -68,7 +69,9 @@ class Settling:
                 return 0.0
             # a clock that was set back must not hold a restart up
             due = min(record.restart_at, time.time() + RESTART_LAST)
-            return due if due > time.time() else self._restart(record)
+            if due > time.time() or (back_off and due > record.finished):
+                return due
+            return self._restart(record)
 
     def _restart(self, record: Record) -> float:
         try:
