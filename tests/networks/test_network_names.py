@@ -166,4 +166,19 @@ def test_resolv_conf_never_names_what_a_container_can_not_reach(tmp_path, host, 
         if text is not None:
             path.write_text(text)
         paths.append(str(path))
-    assert hosts.resolver(*paths) == expected
+    assert hosts.resolver(host=paths[0], systemd=paths[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"servers": ["192.0.2.1"]}, "search b.org c.org\nnameserver 192.0.2.1\noptions ndots:2\n"),
+        ({"servers": ["127.0.0.1"], "search": ["."]}, "nameserver 127.0.0.1\noptions ndots:2\n"),
+        ({"search": ["x.org", "y.org"]}, "search x.org y.org\nnameserver 10.0.0.2\noptions ndots:2\n"),
+        ({"options": ["ndots:3", "rotate"]}, "search b.org c.org\nnameserver 10.0.0.2\noptions ndots:3 rotate\n"),
+    ],
+)
+def test_resolv_conf_takes_what_is_given_and_the_rest_from_the_host(tmp_path, given, expected):
+    host = tmp_path / "host"
+    host.write_text("search a.org\nsearch b.org c.org\nnameserver 127.0.0.1\nnameserver 10.0.0.2\noptions ndots:2\n")
+    assert hosts.resolver(**given, host=str(host), systemd="") == expected

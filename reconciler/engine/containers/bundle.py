@@ -9,10 +9,10 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import effective, monitor, mounting, oci, users
+from reconciler.engine.containers import effective, monitor, mounting, oci, resources, users
 from reconciler.engine.containers.oci import BindMount, Process
 from reconciler.engine.containers.seccomp import filter_for
-from reconciler.engine.kernel import cgroups, files, mounts
+from reconciler.engine.kernel import cgroups, files, mounts, processes
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -101,6 +101,8 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
             effective.environment_of(record, image, links, user.home),
             working_dir,
             user,
+            resources.oci_rlimits(config.ulimits),
+            processes.lowest_oom_score(config.oom_score),
         )
         _check_command(root, process, binds, record)
     for name, data in zip(_NETWORK_FILES, (network.hosts, network.hostname, network.resolv), strict=True):
@@ -110,11 +112,14 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     document = oci.configuration(
         process,
         rootfs=root_folder(paths, record.id),
-        hostname=effective.hostname_of(record),
+        hostname=effective.full_hostname_of(record),
         cgroup=f"/{paths.cgroup}/{record.id}",
         private_cgroups=cgroups.form() == "v2",
         mounts=binds,
         seccomp=filter_for(oci.CAPABILITIES, os.path.join(paths.root, "cache")),
+        limits=resources.oci_resources(config.resources, swap_counted=cgroups.counts_swap()),
+        sysctls=resources.oci_sysctls(config),
+        shm_size=config.shm_size or resources.SHM_SIZE,
     )
     files.write_file(os.path.join(bundle, "config.json"), json.dumps(document, separators=(",", ":")).encode())
 

@@ -19,6 +19,12 @@ def hostname_of(record: Record) -> str:
     return record.config.hostname or record.id[:12]
 
 
+def full_hostname_of(record: Record) -> str:
+    """The host name with its domain: what the kernel, /etc/hostname and the hosts file call the container."""
+    domain = record.config.names.domain
+    return f"{hostname_of(record)}.{domain}" if domain else hostname_of(record)
+
+
 def arguments_of(config: ContainerConfig, image: ImageConfig) -> tuple[str, ...]:
     """Entry point and command: an entry point in the configuration switches the image's command off, as in Docker.
 

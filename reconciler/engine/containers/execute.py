@@ -12,9 +12,9 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, effective, status
+from reconciler.engine.containers import bundle, catalog, effective, resources, status
 from reconciler.engine.containers.oci import Process
-from reconciler.engine.kernel import files, programs, terminals
+from reconciler.engine.kernel import files, processes, programs, terminals
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
 
@@ -122,7 +122,9 @@ def _process(
         where = working_dir or config.working_dir or image.working_dir or "/"
         _check_folder(root, where)
         _check_command(root, merged, command[0], where)
-    return Process(tuple(command), merged, where, who, terminal)
+    rlimits = resources.oci_rlimits(config.ulimits)
+    score = processes.lowest_oom_score(config.oom_score)
+    return Process(tuple(command), merged, where, who, rlimits, score, terminal)
 
 
 def _check_folder(root: Rooted, path: str) -> None:

@@ -1,11 +1,10 @@
 """The OCI runtime configuration of a container, as Docker would make it (runtime-spec config.md, config-linux.md).
 
-A function of what it is given and of this process's own limits; it changes nothing.
+A function of what it is given; it changes nothing. Limits come from `resources`.
 """
 
 from __future__ import annotations
 
-import resource
 from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.frozen import Frozen
@@ -68,7 +67,6 @@ _SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*_SAFE, "ro"]},
     {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*_SAFE, "relatime", "ro"]},
     {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": _SAFE},
-    {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*_SAFE, "mode=1777", "size=67108864"]},  # noqa: S108 - inside
 )
 
 _DEVICES: tuple[dict[str, Any], ...] = (
@@ -83,10 +81,6 @@ _DEVICES: tuple[dict[str, Any], ...] = (
 )
 
 
-OPEN_FILES = 1048576
-"""Files that a process may have open, soft and hard limit: what Docker's daemon gives, by its service file."""
-
-
 class BindMount(Frozen):
     """`source` on the host appears at `target` inside."""
 
@@ -96,12 +90,14 @@ class BindMount(Frozen):
 
 
 class Process(Frozen):
-    """What runs inside: environment as NAME=VALUE, `working_dir` absolute."""
+    """What runs inside: environment as NAME=VALUE, `working_dir` absolute, `rlimits` as in `resources`."""
 
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     working_dir: str
     user: User
+    rlimits: Sequence[dict[str, Any]]
+    oom_score: int = 0
     terminal: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -117,18 +113,11 @@ class Process(Frozen):
             "args": list(self.arguments),
             "env": list(self.environment),
             "cwd": self.working_dir,
-            "rlimits": [_open_files()],
+            "rlimits": list(self.rlimits),
             "capabilities": {kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": False,
-            "oomScoreAdj": 0,
+            "oomScoreAdj": self.oom_score,
         }
-
-
-def _open_files() -> dict[str, Any]:
-    """The same for every start, whatever soft limit the caller's shell or the exit hook has; no more than our hard one."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    return {"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit}
 
 
 def configuration(
@@ -140,8 +129,14 @@ def configuration(
     private_cgroups: bool,
     mounts: Sequence[BindMount],
     seccomp: Filter,
+    limits: dict[str, Any],
+    sysctls: dict[str, str],
+    shm_size: int,
 ) -> dict[str, Any]:
-    """The whole config.json. `cgroup` is absolute inside each hierarchy; mounts are made in the order of depth."""
+    """The whole config.json. `cgroup` is absolute inside each hierarchy; mounts are made in the order of depth.
+
+    `limits` is the part of `linux.resources` that limits something, `shm_size` the size of /dev/shm in bytes.
+    """
     namespaces = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if private_cgroups else [])]
     ordered = sorted(mounts, key=lambda m: m.target.count("/"))
     return {
@@ -149,17 +144,23 @@ def configuration(
         "process": process.document(),
         "root": {"path": rootfs, "readonly": False},
         "hostname": hostname,
-        "mounts": [*_SYSTEM_MOUNTS, *(_bind(m) for m in ordered)],
+        "mounts": [*_SYSTEM_MOUNTS, _shared_memory(shm_size), *(_bind(m) for m in ordered)],
         "annotations": {"run.oci.seccomp_bpf_data": seccomp.bpf} if seccomp.bpf else {},
         "linux": {
             "namespaces": [{"type": kind} for kind in namespaces],
             "cgroupsPath": cgroup,
-            "resources": {"devices": list(_DEVICES)},
+            "resources": {"devices": list(_DEVICES), **limits},
+            "sysctl": sysctls,
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
             "seccomp": seccomp.oci,
         },
     }
+
+
+def _shared_memory(size: int) -> dict[str, Any]:
+    options = [*_SAFE, "mode=1777", f"size={size}"]
+    return {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}  # noqa: S108 - inside
 
 
 def _bind(mount: BindMount) -> dict[str, Any]:

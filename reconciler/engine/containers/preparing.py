@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from reconciler.engine.store import Store
 
 
+HOST_GATEWAY = "host-gateway"
+"""Stands for this machine's address in an extra host."""
+
 _NETWORK_ATTEMPTS = 3
 _PORT_ATTEMPTS = 8
 """How often random ports are chosen anew when others are quicker each time."""
@@ -152,22 +155,28 @@ class Preparing:
         return variables
 
     def _network_files(self, record: Record) -> bundle.NetworkFiles:
-        hostname = effective.hostname_of(record)
+        hostname, names = effective.full_hostname_of(record), record.config.names
         return bundle.NetworkFiles(
-            hosts.content(record.address, hostname, self._linked(record)),
+            hosts.content(record.address, hostname, self._known(record)),
             hosts.hostname_file(hostname),
-            hosts.resolver().encode(),
+            hosts.resolver(names.servers, names.search, names.options).encode(),
         )
 
-    def _linked(self, record: Record) -> list[tuple[str, tuple[str, ...]]]:
-        """Address and names of each container that this one links to."""
-        found = []
+    def _known(self, record: Record) -> list[tuple[str, tuple[str, ...]]]:
+        """Address and names of the hosts that its configuration names, then of each container that it links to."""
+        found = [self._host(text) for text in record.config.names.hosts]
         for link in record.config.links:
             with self._store.read() as connection:
                 target = catalog.by_name(connection, link.target)
             if target is not None:
                 found.append((target.address, hosts.link_names(link.alias, target.id, target.name)))
         return found
+
+    def _host(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """NAME=ADDRESS, where the address may be this machine's as containers see it."""
+        name, _, address = text.partition("=")
+        subnet = self._network.subnet() if address == HOST_GATEWAY else None
+        return (subnet.gateway if subnet else address), (name,)
 
     def tell_dependents(self, record: Record) -> None:
         """Rewrite the hosts files of running containers that link to this one, where its address changed."""
@@ -176,11 +185,11 @@ class Preparing:
         for dependent in dependents:
             if status.lives(dependent):
                 path = os.path.join(self._paths.bundle(dependent.id), "hosts")
-                hostname = effective.hostname_of(dependent)
+                hostname = effective.full_hostname_of(dependent)
                 with contextlib.suppress(
                     OSError
                 ):  # it has ended meanwhile; and a start must not fail because of others
-                    hosts.update_in_place(path, dependent.address, hostname, self._linked(dependent))
+                    hosts.update_in_place(path, dependent.address, hostname, self._known(dependent))
 
 
 def _ports_inside(record: Record, image: ImageConfig) -> set[tuple[int, str]]:

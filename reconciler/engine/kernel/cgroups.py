@@ -1,6 +1,7 @@
-"""Control groups on v1, hybrid and v2: find the form, make and remove groups, move and kill processes.
+"""Control groups on v1, hybrid and v2: find the form and the controllers, make and remove groups, move and kill processes.
 
-Groups are named relative to every hierarchy ("reconciler/ID"). Limits are the OCI runtime's business.
+Groups are named relative to every hierarchy ("reconciler/ID"). Limits are set by the OCI runtime when it makes a group,
+and changed by `limits` in the engine's containers; here are only the files.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ATTEMPTS = 100
 @functools.cache
 def form() -> str:
     """Tell v1, hybrid and v2 apart; an empty string where no cgroups are mounted."""
-    kinds = _mounted()
+    kinds = {path: kind for path, (kind, _) in _mounted().items()}
     if kinds.get(MOUNT) == "cgroup2":
         return "v2"
     if kinds.get(MOUNT + "/unified") == "cgroup2":
@@ -37,20 +38,95 @@ def form() -> str:
 @functools.cache
 def hierarchies() -> tuple[str, ...]:
     """The mount points of all hierarchies, v2 last."""
-    kinds = _mounted()
-    ones = sorted(path for path, kind in kinds.items() if kind == "cgroup")
-    twos = sorted(path for path, kind in kinds.items() if kind == "cgroup2")
+    mounted = _mounted()
+    ones = sorted(path for path, (kind, _) in mounted.items() if kind == "cgroup")
+    twos = sorted(path for path, (kind, _) in mounted.items() if kind == "cgroup2")
     return (*ones, *twos)
 
 
-def _mounted() -> dict[str, str]:
+def _mounted() -> dict[str, tuple[str, list[str]]]:
+    """Kind and options of each hierarchy that is mounted, by its path."""
     found = {}
     with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as table:
         for line in table:
-            _, path, kind, *_ = line.split(" ")
+            _, path, kind, options, *_ = line.split(" ")
             if kind in ("cgroup", "cgroup2") and path.startswith(MOUNT) and os.path.isdir(path):
-                found[path] = kind
+                found[path] = (kind, options.split(","))
     return found
+
+
+@functools.cache
+def controller(name: str) -> str:
+    """The mount point of the hierarchy that a controller ("memory", "cpu", ...) is on, "" where there is none."""
+    if form() == "v2":
+        return MOUNT if name in _read(f"{MOUNT}/cgroup.controllers").split() else ""
+    mounted = _mounted().items()
+    return next((path for path, (kind, options) in mounted if kind == "cgroup" and name in options), "")
+
+
+def is_delegated(name: str) -> bool:
+    """Whether groups below the top can have the controller: on v2 not where we are inside a group with processes.
+
+    cgroup v2's rule of no internal processes; the machine's real top is free of it (cgroups(7)).
+    """
+    if not controller(name):
+        return False
+    if form() != "v2" or not os.path.exists(f"{MOUNT}/cgroup.type"):
+        return True
+    return name in _read(f"{MOUNT}/cgroup.subtree_control").split() or not _read(f"{MOUNT}/cgroup.procs").strip()
+
+
+@functools.cache
+def counts_swap() -> bool:
+    """Whether memory and swap together can be limited: kernels can be built or booted without that."""
+    folder = controller("memory")
+    if form() != "v2":
+        return bool(folder) and os.path.exists(f"{folder}/memory.memsw.limit_in_bytes")
+    with os.scandir(MOUNT) as entries:
+        groups = [entry.path for entry in entries if os.path.exists(f"{entry.path}/memory.max")]
+    return not groups or any(os.path.exists(f"{group}/memory.swap.max") for group in groups)
+
+
+def processors() -> set[int]:
+    """The numbers of the processors that groups may run on."""
+    folder = controller("cpuset")
+    name = "cpuset.cpus.effective" if form() == "v2" else "cpuset.effective_cpus"
+    text = _read(f"{folder}/{name}") if folder else ""
+    return numbers(text or _read("/sys/devices/system/cpu/online"))
+
+
+def numbers(text: str) -> set[int]:
+    """The numbers of a list as in cpuset(7): "0-2,7"."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first:
+            found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def read(group: str, name: str) -> str:
+    """The content of a controller's file ("memory.max") of a group, "" where there is no such file."""
+    return _read(_file(group, name)).strip()
+
+
+def write(group: str, name: str, text: str) -> None:
+    """Write to a controller's file of a group. Raises OSError: FileNotFoundError without the group or the file."""
+    _write_control(_file(group, name), text)
+
+
+def _file(group: str, name: str) -> str:
+    """On v2 some files are there without their controller (cpu.stat)."""
+    folder = MOUNT if form() == "v2" else controller(name.partition(".")[0])
+    return f"{folder or MOUNT}/{group}/{name}"
 
 
 @effect

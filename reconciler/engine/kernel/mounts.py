@@ -17,6 +17,7 @@ from reconciler.engine.kernel.effects import effect
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _CLONE_FS = 0x00000200
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -44,6 +45,17 @@ def _umount(path: str, flags: int) -> None:
     _check(_libc.umount2(os.fsencode(path), ctypes.c_int(flags | _UMOUNT_NOFOLLOW)), path)
 
 
+def unshare(flags: int) -> None:
+    """unshare(2) of the calling thread, which is to be one of its own (see `in_own_thread`)."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def mount_tmpfs(target: str, size: int, inodes: int) -> None:
+    """Mount a file system in memory of at most `size` bytes and `inodes` files at `target`; nothing in it runs."""
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    _mount("tmpfs", target, "tmpfs", flags, f"size={size},nr_inodes={inodes},mode=755")
+
+
 def mount_overlay(folder: str, layers: Sequence[str], upper: str, work: str, target: str) -> None:
     """Mount an overlay at `target`; `layers` are names inside `folder`, lowest first, as an image lists them.
 
@@ -54,7 +66,7 @@ def mount_overlay(folder: str, layers: Sequence[str], upper: str, work: str, tar
         raise OSError(errno.E2BIG, f"{len(layers)} layers do not fit into one overlay mount", target)
 
     def mount() -> None:
-        _check(_libc.unshare(_CLONE_FS), target)
+        unshare(_CLONE_FS)
         os.chdir(folder)
         _mount("overlay", target, "overlay", 0, data)
 

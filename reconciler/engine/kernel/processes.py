@@ -49,6 +49,23 @@ def receives(pid: int, number: int) -> bool:
     return any(mask >> (number - 1) & 1 for mask in masks.values())
 
 
+CAP_SYS_RESOURCE = 24
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process has a capability (capability(7)) in its effective set."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        digits = next((line for line in file if line.startswith("CapEff:")), "CapEff: 0").split()[1]
+    return bool(int(digits, 16) >> number & 1)
+
+
+def lowest_oom_score(wanted: int) -> int:
+    """The oom_score_adj (proc(5)) nearest to `wanted` that this process may give: only a privileged one lowers it."""
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        own = int(file.read())
+    return own if wanted < own and not has_capability(CAP_SYS_RESOURCE) else wanted
+
+
 def boot_id() -> str:
     """The kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

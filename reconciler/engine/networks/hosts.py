@@ -39,7 +39,7 @@ DEFAULT_SERVERS = ("8.8.8.8", "8.8.4.4")
 
 
 def content(address: str, hostname: str, links: Iterable[tuple[str, Sequence[str]]] = ()) -> bytes:
-    """The text of /etc/hosts, padded. `links` are (address, names); the container's own line comes last.
+    """The text of /etc/hosts, padded. `links` are (address, names) of others; the container's own line comes last.
 
     A host name with a domain gets its first part as a second name. Names with spaces, newlines or # are refused.
     """
@@ -93,12 +93,38 @@ def update_in_place(path: str, address: str, hostname: str, links: Iterable[tupl
     return True
 
 
-def resolver(host: str = HOST_RESOLVER, systemd: str = SYSTEMD_RESOLVER) -> str:
-    """The text of /etc/resolv.conf: the host's, without servers that a container can't reach.
+def resolver(
+    servers: Sequence[str] = (),
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+    *,
+    host: str = HOST_RESOLVER,
+    systemd: str = SYSTEMD_RESOLVER,
+) -> str:
+    """The text of /etc/resolv.conf: the host's, where nothing else is given, without servers that can't be reached.
 
     These are loopback ones and, as there is no IPv6 behind the bridge, IPv6 ones. Where none is left systemd-resolved's
-    own list is tried, then Docker's default.
+    own list is tried, then Docker's default. With something given the order is Docker's: search, servers, options; what
+    is not given is the host's. The search domain "." is none at all.
     """
+    text = _host_resolver(host, systemd)
+    if not (servers or search or options):
+        return text
+    domains = search or _last(text, "search") or _last(text, "domain")
+    lines = [f"search {' '.join(domains)}"] if domains and list(domains) != ["."] else []
+    lines += [f"nameserver {server}" for server in servers or _servers(text)]
+    if words := options or _last(text, "options"):
+        lines.append(f"options {' '.join(words)}")
+    return "\n".join(lines) + "\n"
+
+
+def _last(text: str, keyword: str) -> list[str]:
+    """The words of the last line with a keyword: it is the one that counts (resolv.conf(5))."""
+    found = [words[1:] for line in text.splitlines() if (words := line.split()) and words[0] == keyword]
+    return found[-1] if found else []
+
+
+def _host_resolver(host: str, systemd: str) -> str:
     text = _read(host)
     kept = _reachable(text)
     if not _servers(kept):
@@ -125,7 +151,7 @@ def _reachable(text: str) -> str:
     lines = []
     for line in text.splitlines():
         servers = _servers(line)
-        if servers and (servers[0].startswith("127.") or ":" in servers[0]):
+        if servers and (servers[0].startswith(("127.", "0.")) or ":" in servers[0]):
             continue
         lines.append(line + "\n")
     return "".join(lines)

@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, effective, status
+from reconciler.engine.containers import bundle, catalog, effective, resources, status
 from reconciler.kits import references
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.containers.catalog import Record, ResolvedMount
     from reconciler.engine.facade import Engine
-    from reconciler.engine.records import ImageConfig
+    from reconciler.engine.records import ContainerConfig, ImageConfig, NamesConfig
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -106,6 +106,40 @@ def _host_config(record: Record) -> dict[str, Any]:
         "Links": [f"/{link.target}:/{record.name}/{link.alias}" for link in config.links] or None,
         "Privileged": False,
         "ReadonlyRootfs": False,
+        **_limits(config),
+        **_names(config.names),
+    }
+
+
+def _limits(config: ContainerConfig) -> dict[str, Any]:
+    """As they were asked for; only swap that was left out shows what it came to."""
+    limits = config.resources
+    return {
+        "Memory": limits.memory,
+        "MemoryReservation": limits.memory_reservation,
+        "MemorySwap": resources.limits_of(limits).swap if limits.memory else 0,
+        "MemorySwappiness": limits.swappiness,
+        "OomKillDisable": limits.oom_kill_disable,
+        "OomScoreAdj": config.oom_score,
+        "NanoCpus": round(limits.cpus * 1e9),
+        "CpuShares": limits.cpu_shares,
+        "CpuPeriod": limits.cpu_period,
+        "CpuQuota": limits.cpu_quota,
+        "CpusetCpus": limits.cpuset,
+        "CpusetMems": "",
+        "PidsLimit": limits.pids or None,
+        "Ulimits": [{"Name": one.name, "Hard": one.hard, "Soft": one.soft} for one in config.ulimits] or None,
+        "ShmSize": config.shm_size or resources.SHM_SIZE,
+        "Sysctls": config.sysctls,
+    }
+
+
+def _names(names: NamesConfig) -> dict[str, Any]:
+    return {
+        "ExtraHosts": [text.replace("=", ":", 1) for text in names.hosts] or None,
+        "Dns": list(names.servers),
+        "DnsSearch": list(names.search),
+        "DnsOptions": list(names.options),
     }
 
 
@@ -136,6 +170,7 @@ def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
     own = [f"{name}={value}" for name, value in config.environment.items()]
     return {
         "Hostname": effective.hostname_of(record),
+        "Domainname": config.names.domain,
         "User": config.user or image.user,
         "ExposedPorts": {port: {} for port in (*image.exposed, *config.exposed)},
         "Tty": False,

@@ -22,15 +22,32 @@ def _not_yet(name: str) -> _Judge:
     return lambda _container, _value: (f"{name} is not supported by this runtime yet", "leave it out")
 
 
+def _capacity(name: str) -> _Judge:
+    """What `capacity` says of a limit."""
+
+    def judge(container: Container, value: Any) -> tuple[str, str] | None:
+        from reconciler.runtimes.embedded import capacity  # noqa: PLC0415 - where a limit is set only
+
+        return capacity.JUDGES[name](container, value)
+
+    return judge
+
+
 _JUDGES: dict[str, _Judge] = {
-    name: _not_yet(name)
-    for name in (
-        "platform", "init", "stdin_open", "tty", "mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness",
-        "oom_kill_disable", "oom_score_adj", "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset", "pids_limit",
-        "ulimits", "shm_size", "sysctls", "privileged", "cap_add", "cap_drop", "security_opt", "devices",
-        "device_cgroup_rules", "read_only", "tmpfs", "group_add", "extra_hosts", "dns", "dns_search", "dns_opt",
-        "domainname",
-    )
+    **{
+        name: _not_yet(name)
+        for name in (
+            "platform", "init", "stdin_open", "tty", "privileged", "cap_add", "cap_drop", "security_opt", "devices",
+            "device_cgroup_rules", "read_only", "tmpfs", "group_add",
+        )
+    },
+    **{
+        name: _capacity(name)
+        for name in (
+            "mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness", "oom_kill_disable", "oom_score_adj",
+            "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset", "pids_limit", "ulimits", "sysctls",
+        )
+    },
 }  # fmt: skip
 
 _UNSET = {name: value for name, value in Container.defaults().items() if name in _JUDGES}

@@ -1,0 +1,190 @@
+"""Limits and names that a spec gives a container, as the kernel and the container see them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.machine import until
+
+from reconciler.engine.containers import runtime
+from reconciler.engine.containers.runtime import find_program
+from reconciler.engine.kernel import cgroups
+from reconciler.engine.records import ContainerConfig, ResourceConfig
+
+pytestmark = pytest.mark.kernel
+
+SLEEP = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
+MIB = 1 << 20
+
+
+def group(machine, name):
+    return f"{machine.paths.cgroup}/{machine.record(name).id}"
+
+
+LIMITS = ResourceConfig(
+    memory=32 * MIB, memory_reservation=16 * MIB, memory_swap=48 * MIB, cpus=0.5, cpu_shares=512, cpuset="0", pids=40
+)
+V2 = cgroups.form() == "v2"
+HELD = (
+    {
+        "memory.max": 32 * MIB,
+        "memory.swap.max": 16 * MIB,
+        "memory.low": 16 * MIB,
+        "cpu.max": "50000 100000",
+        "cpuset.cpus": 0,
+        "pids.max": 40,
+    }
+    if V2
+    else {
+        "memory.limit_in_bytes": 32 * MIB,
+        "memory.memsw.limit_in_bytes": 48 * MIB,
+        "memory.soft_limit_in_bytes": 16 * MIB,
+        "cpu.shares": 512,
+        "cpu.cfs_quota_us": 50000,
+        "cpu.cfs_period_us": 100000,
+        "cpuset.cpus": 0,
+        "pids.max": 40,
+    }
+)
+
+
+def held(machine, name, files=HELD):
+    """What the container's cgroup holds."""
+    return {file: cgroups.read(group(machine, name), file) for file in files}
+
+
+def inspected(machine, name):
+    return json.loads(machine.cli("inspect", name).out)[0]
+
+
+@pytest.mark.parametrize("program", ["crun", "runc"])
+def test_limits_are_the_cgroups(machine, monkeypatch, program):
+    if program == "runc":
+        monkeypatch.setattr(runtime, "find_program", lambda name: "" if name == "crun" else find_program(name))
+    machine.engine.lifecycle.create(ContainerConfig("web", "tiny", command=("sleep", "1000"), resources=LIMITS))
+    machine.console.start("web")
+    assert held(machine, "web") == {file: str(value) for file, value in HELD.items()}
+    shown = inspected(machine, "web")["HostConfig"]
+    assert (shown["Memory"], shown["MemorySwap"], shown["NanoCpus"]) == (32 * MIB, 48 * MIB, 500_000_000)
+    assert (shown["CpuShares"], shown["CpusetCpus"], shown["PidsLimit"]) == (512, "0", 40)
+
+
+def test_hogs_stop_at_their_limits(machine):
+    """Memory: killed; processes: no more than its share; processor: throttled."""
+    bomb = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 1000 & done; sleep 1000"
+    machine.apply(
+        {
+            "containers": {
+                "eater": {**SLEEP, "command": ["sh", "-c", "head -c 64m /dev/zero | tail"], "mem_limit": "16m"},
+                "bomb": {**SLEEP, "command": ["sh", "-c", bomb], "pids_limit": 10},
+                "spinner": {**SLEEP, "command": ["sh", "-c", "while :; do :; done"], "cpus": "0.05"},
+            }
+        },
+        code=None,
+    )
+    until(lambda: machine.state("eater") == "exited")
+    assert inspected(machine, "eater")["State"]["OOMKilled"]
+    bombs = group(machine, "bomb")
+    until(lambda: cgroups.read(bombs, "pids.events") != "max 0" or machine.state("bomb") == "exited")
+    assert int(cgroups.read(bombs, "pids.current") or 0) <= 10
+    throttled = group(machine, "spinner")
+    until(lambda: dict(line.split() for line in cgroups.read(throttled, "cpu.stat").splitlines())["nr_throttled"] > "0")
+
+
+def test_ulimits_shm_size_and_kernel_parameters_are_seen_inside(machine):
+    machine.apply(
+        {
+            "containers": {
+                "web": {
+                    **SLEEP,
+                    "ulimits": {"nofile": {"soft": 100, "hard": 200}, "core": 0},
+                    "shm_size": "8m",
+                    "sysctls": {"net.core.somaxconn": 77, "kernel.shmmax": 1000000},
+                    "oom_score_adj": 300,
+                }
+            }
+        }
+    )
+    seen = machine.exec(
+        "web",
+        "sh",
+        "-c",
+        "ulimit -n; ulimit -Hn; ulimit -c; df -m /dev/shm | tail -1; cat /proc/1/oom_score_adj"
+        " /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmax; grep 'open files' /proc/1/limits",
+    ).split("\n")
+    assert [" ".join(line.split()) for line in seen[:8]] == [
+        *("100", "200", "0", "shm 8 0 8 0% /dev/shm", "300", "77", "1000000"),
+        "Max open files 100 200 files",
+    ]
+    shown = inspected(machine, "web")["HostConfig"]
+    assert shown["Ulimits"] == [
+        {"Name": "nofile", "Hard": 200, "Soft": 100},
+        {"Name": "core", "Hard": 0, "Soft": 0},
+    ]
+    assert (shown["ShmSize"], shown["OomScoreAdj"]) == (8 * MIB, 300)
+    assert shown["Sysctls"] == {"net.core.somaxconn": "77", "kernel.shmmax": "1000000"}
+
+
+def test_names_are_those_that_are_given(machine):
+    machine.apply(
+        {
+            "containers": {
+                "db": SLEEP,
+                "web": {
+                    **SLEEP,
+                    "hostname": "h1",
+                    "domainname": "example.org",
+                    "links": ["db:mysql"],
+                    "extra_hosts": ["far.example:192.0.2.9", "far.example:2001:db8::9", "up:host-gateway"],
+                    "dns": "192.0.2.53",
+                    "dns_search": ["x.org", "y.org"],
+                    "dns_opt": ["ndots:3"],
+                },
+            }
+        }
+    )
+    db, web = machine.record("db"), machine.record("web")
+    gateway = machine.engine.network.subnet().gateway
+    hosts = machine.exec("web", "cat", "/etc/hosts").splitlines()[6:]
+    assert [line.rstrip() for line in hosts] == [
+        "192.0.2.9\tfar.example",
+        "2001:db8::9\tfar.example",
+        f"{gateway}\tup",
+        f"{db.address}\tmysql {db.id[:12]} db",
+        f"{web.address}\th1.example.org h1",
+    ]
+    assert (
+        machine.exec("web", "cat", "/etc/resolv.conf") == "search x.org y.org\nnameserver 192.0.2.53\noptions ndots:3\n"
+    )
+    names = "cat /etc/hostname /proc/sys/kernel/hostname /proc/sys/kernel/domainname; echo $HOSTNAME"
+    assert machine.exec("web", "sh", "-c", names).split() == ["h1.example.org", "h1.example.org", "example.org", "h1"]
+    shown = inspected(machine, "web")
+    assert shown["HostConfig"]["ExtraHosts"] == ["far.example:192.0.2.9", "far.example:2001:db8::9", "up:host-gateway"]
+    assert (shown["Config"]["Hostname"], shown["Config"]["Domainname"]) == ("h1", "example.org")
+    assert shown["HostConfig"]["DnsSearch"] == ["x.org", "y.org"]
+
+
+def test_what_this_machine_can_not_give_is_refused_in_the_plan(machine):
+    web = {
+        **SLEEP,
+        "cpus": 4000,
+        "cpuset": "0,4000",
+        "ulimits": {"nofile": -1},
+        "sysctls": {"net.core.somaxconn": "many", "net.core.rmem_max": 1, "net.nothing": 1},
+    }
+    ran = machine.apply({"containers": {"web": web}}, code=1)
+    assert "Range of CPUs is from 0.01 to" in ran.err
+    assert "Requested CPUs are not available - requested 0,4000, available: 0" in ran.err
+    assert "gives a process at most" in ran.err
+    assert "net.core.somaxconn" in ran.err
+    for alone, words in (
+        ({"net.core.rmem_max": "1"}, "net.core.rmem_max is the whole machine's"),
+        ({"net.nothing": "1"}, "no parameter net.nothing"),
+    ):
+        assert words in machine.apply({"containers": {"web": {**SLEEP, "sysctls": alone}}}, code=1).err
+    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        before = file.read()
+    assert "created web" in machine.apply({"containers": {"web": {**SLEEP, "sysctls": {"net.core.somaxconn": 9}}}}).out
+    with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+        assert file.read() == before
