@@ -119,6 +119,13 @@ class ExecOptions(Frozen):
     environment: tuple[str, ...] = ()
 
 
+class CopyOptions(Frozen):
+    """`archive`: owners, set-user-id bits, attributes and devices as they are. `follow` a link that is the source."""
+
+    archive: bool = False
+    follow: bool = False
+
+
 class Console(Protocol):
     """What the verbs ask of a runtime. A `name` is a name, STACK/KEY, an id or a unique prefix of one.
 
@@ -139,6 +146,12 @@ class Console(Protocol):
 
     def exec(self, name: str, options: ExecOptions) -> int:
         """Run a command in a running container, with this process's stdio; its exit code (126, 127 as docker exec)."""
+
+    def copy_in(self, source: str, name: str, path: str, options: CopyOptions) -> int:
+        """Copy an absolute path of the host ("-" = a tar on standard input) into a container; the files' bytes."""
+
+    def copy_out(self, name: str, path: str, target: str, options: CopyOptions) -> int:
+        """Copy out of a container to an absolute path of the host ("-" = a tar on standard output); the files' bytes."""
 
     def start(self, name: str) -> None:
         """Start a container; one that runs is left as it is."""

@@ -50,10 +50,16 @@ def root_folder(paths: Paths, container_id: str) -> str:
 
 def mount_root(paths: Paths, container_id: str, image: ImageConfig) -> str:
     """Have the container's root file system mounted; returns the mount point. Mounting twice is left out."""
-    keep, target = paths.container(container_id), root_folder(paths, container_id)
-    if os.path.ismount(target):
-        return target
-    files.make_folders(target, 0o755)
+    target = root_folder(paths, container_id)
+    if not os.path.ismount(target):
+        files.make_folders(target, 0o755)
+        mount_layers(paths, container_id, image, target)
+    return target
+
+
+def mount_layers(paths: Paths, container_id: str, image: ImageConfig, target: str) -> None:
+    """Mount the image's layers at `target`, below the container's own, which is made when it is missing."""
+    keep = paths.container(container_id)
     for name, mode in (("upper", 0o755), ("work", 0o700)):
         folder = os.path.join(keep, name)
         if not os.path.isdir(folder):
@@ -69,7 +75,6 @@ def mount_root(paths: Paths, container_id: str, image: ImageConfig) -> str:
             code="overlay",
             hint="`dmesg` says more; overlayfs must be available, and RECONCILER_ROOT not lie on an overlay itself",
         ) from error
-    return target
 
 
 def user_of(root: Rooted, spec: str) -> User:

@@ -330,7 +330,7 @@ def _adopt_from(lower: rooted.Rooted, target: rooted.Rooted, path: str) -> bool:
         if stat.S_ISDIR(facts.st_mode):
             outside = target.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                copying.copy_attributes(inside, outside, b".", facts)
+                copying.copy_attributes(inside, b".", outside, b".", facts)
             finally:
                 os.close(outside)
         return True

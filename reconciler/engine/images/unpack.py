@@ -51,12 +51,14 @@ class Unpacked(Frozen):
     unnamed: tuple[str, ...]
 
 
-def unpack(span: Span, root: Rooted, limits: Limits, what: str) -> Unpacked:
-    """Apply a plain tar to an empty folder. On an error the folder is left half-made: it is the caller's to remove.
+def unpack(span: Span, root: Rooted, limits: Limits, what: str, *, whiteouts: bool = True) -> Unpacked:
+    """Apply a plain tar to a folder. On an error it is left half-made, for the caller to remove.
+
+    With `whiteouts` it is a layer's, and names that begin with `.wh.` hide what lower layers have.
 
     Raises `ReconcilerError` with code "bad-image" that names `what`; OSError where the disk fails.
     """
-    worker = _Unpacker(span, root, limits, what)
+    worker = _Unpacker(span, root, limits, what, whiteouts)
     try:
         for member in tars.members(span, what, limits.entries):
             worker.apply(member)
@@ -66,11 +68,12 @@ def unpack(span: Span, root: Rooted, limits: Limits, what: str) -> Unpacked:
 
 
 class _Unpacker:
-    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str) -> None:
+    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str, whiteouts: bool) -> None:
         self._span = span
         self._root = root
         self._limits = limits
         self._what = what
+        self._whiteouts = whiteouts
         self._size = 0
         self._times: dict[bytes, int] = {}
         self._unnamed: dict[bytes, None] = {}
@@ -88,7 +91,7 @@ class _Unpacker:
             self._apply_root(member)
             return
         folder, _, name = path.rpartition(b"/")
-        marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT)]
+        marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT)] if self._whiteouts else []
         if any(part.startswith(_META) and part != _OPAQUE for part in marks):
             return  # bookkeeping of aufs
         try:

@@ -5,6 +5,7 @@ For the volumes' first use (copy-up from the image), for unpacking and for `cp`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import files, rooted
 from reconciler.engine.kernel.effects import effect
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,13 +101,29 @@ def _copy_span(source: int, target: int, start: int, end: int) -> None:
         send_all(target, source, start, end - start)
 
 
-def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
-    """Copy what is in one folder into another, which should be empty.
+class Manner(Frozen):
+    """How a tree is copied. `merge`: into a folder that has something; equal names are replaced, folders are merged.
+
+    `owner` is the user and group that all of it gets, None = as it was. `tame`: what could harm whoever gets it is left
+    behind: set-user-id and set-group-id bits, extended attributes (capabilities), and devices are refused.
+    """
+
+    merge: bool = False
+    owner: tuple[int, int] | None = None
+    tame: bool = False
+
+
+AS_IT_IS = Manner()
+
+
+def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True, manner: Manner = AS_IT_IS) -> int:
+    """Copy what is in one folder into another; returns the bytes of all files.
 
     Owner, group, mode, times, extended attributes (not overlayfs's own), hard links among the copied, devices, fifos,
     sockets, holes. With `itself` the target folder gets the source folder's owner, mode, times and attributes as well.
     Other file systems mounted below the source are copied as the folders they are mounted on look.
     """
+    size = 0
     links: dict[tuple[int, int], bytes] = {}
     folders = [b"."]
     for folder in folders:  # grows while it is walked: parents before children
@@ -116,13 +134,14 @@ def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
                 path = name if folder == b"." else folder + b"/" + name
                 facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
                 if stat.S_ISDIR(facts.st_mode):
-                    rooted.mkdir_at(outside, name, 0o700)
+                    enter_folder(outside, name, merge=manner.merge)
                     folders.append(path)
                     continue
                 first = links.setdefault((facts.st_dev, facts.st_ino), path) if facts.st_nlink > 1 else path
                 if first == path:
-                    _copy_entry(inside, outside, name, facts)
+                    size += copy_entry(inside, name, outside, name, manner)
                 else:
+                    _clear(outside, name, merge=manner.merge)
                     with target.parent(first) as (above, other):
                         rooted.link_at(above, other, outside, name)
         finally:
@@ -133,33 +152,63 @@ def copy_tree(source: Rooted, target: Rooted, *, itself: bool = True) -> None:
         inside = source.open(folder, _FOLDER)
         outside = target.open(folder, _FOLDER)
         try:
-            copy_attributes(inside, outside, b".", os.fstat(inside))
+            copy_attributes(inside, b".", outside, b".", os.fstat(inside), manner)
         finally:
             os.close(inside)
             os.close(outside)
+    return size
 
 
-def _copy_entry(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+def enter_folder(outside: int, name: bytes, *, merge: bool) -> bool:
+    """Have a folder of that name, no link to one; returns whether it was made. With `merge` one may be there."""
+    try:
+        rooted.mkdir_at(outside, name, 0o700)
+    except FileExistsError:
+        if not merge or not stat.S_ISDIR(os.stat(name, dir_fd=outside, follow_symlinks=False).st_mode):
+            raise
+        return False
+    return True
+
+
+def _clear(outside: int, name: bytes, *, merge: bool) -> None:
+    """Have nothing of that name; a folder is not removed for what is none, nor anything that is mounted there.
+
+    The kernel would let us unlink a mount of another namespace, and take it away from whoever has it.
+    """
+    if merge:
+        with contextlib.suppress(FileNotFoundError):
+            if rooted.is_mount_at(outside, name):
+                raise OSError(errno.EBUSY, "something is mounted there", os.fsdecode(name))
+            rooted.unlink_at(outside, name)
+
+
+def copy_entry(inside: int, name: bytes, outside: int, new_name: bytes, manner: Manner = AS_IT_IS) -> int:
+    """Copy what is no folder from one folder into another; returns its bytes."""
+    facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
+    if manner.tame and (stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)):
+        raise OSError(errno.EPERM, "it is a device", os.fsdecode(name))
     if stat.S_ISREG(facts.st_mode):
-        _copy_file(inside, outside, name, facts)
-        return
+        _copy_file(inside, name, outside, new_name, facts, manner)
+        return facts.st_size
+    _clear(outside, new_name, merge=manner.merge)
     if stat.S_ISLNK(facts.st_mode):
-        rooted.symlink_at(os.readlink(name, dir_fd=inside), outside, name)
+        rooted.symlink_at(os.readlink(name, dir_fd=inside), outside, new_name)
     else:
-        rooted.mknod_at(outside, name, stat.S_IFMT(facts.st_mode) | 0o600, facts.st_rdev)
-    copy_attributes(inside, outside, name, facts)
+        rooted.mknod_at(outside, new_name, stat.S_IFMT(facts.st_mode) | 0o600, facts.st_rdev)
+    copy_attributes(inside, name, outside, new_name, facts, manner)
+    return 0
 
 
-def _copy_file(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
+def _copy_file(inside: int, name: bytes, outside: int, new_name: bytes, facts: os.stat_result, manner: Manner) -> None:
     read = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     try:
-        write = rooted.create_at(outside, name)
+        write = _new_file(outside, new_name, merge=manner.merge)
         try:
             copy_data(read, write)
             # In the order of `copy_attributes`; by descriptor, which takes half the time.
-            files.chown(write, facts.st_uid, facts.st_gid)
-            files.chmod(write, stat.S_IMODE(facts.st_mode))
-            for key, value in _kept(rooted.xattrs(read)):
+            files.chown(write, *(manner.owner or (facts.st_uid, facts.st_gid)))
+            files.chmod(write, _mode(facts, manner))
+            for key, value in _kept(rooted.xattrs(read), manner):
                 ignoring_unsupported(rooted.setxattr_fd, write, key, value)
             rooted.utime_fd(write, facts.st_atime_ns, facts.st_mtime_ns)
         finally:
@@ -168,22 +217,40 @@ def _copy_file(inside: int, outside: int, name: bytes, facts: os.stat_result) ->
         os.close(read)
 
 
-def copy_attributes(inside: int, outside: int, name: bytes, facts: os.stat_result) -> None:
-    """Give `outside`/`name` the owner, mode, attributes and times of `inside`/`name`, whose facts are `facts`."""
+def _new_file(outside: int, name: bytes, *, merge: bool) -> int:
+    """An empty file. One that is mounted there is emptied and stays, for whoever has that mount."""
+    if merge and rooted.is_mount_at(outside, name):
+        fd = rooted.reopen_at(outside, name, os.O_WRONLY)
+        rooted.truncate_fd(fd, 0)
+        return fd
+    _clear(outside, name, merge=merge)
+    return rooted.create_at(outside, name)
+
+
+def _mode(facts: os.stat_result, manner: Manner) -> int:
+    return stat.S_IMODE(facts.st_mode) & (0o1777 if manner.tame else 0o7777)
+
+
+def copy_attributes(
+    inside: int, name: bytes, outside: int, new_name: bytes, facts: os.stat_result, manner: Manner = AS_IT_IS
+) -> None:
+    """Give `outside`/`new_name` the owner, mode, attributes and times of `inside`/`name`, whose facts are `facts`."""
     # In this order: chown takes set-user-id bits and capabilities away, and everything changes the times.
-    rooted.chown_at(outside, name, facts.st_uid, facts.st_gid)
+    rooted.chown_at(outside, new_name, *(manner.owner or (facts.st_uid, facts.st_gid)))
     if not stat.S_ISLNK(facts.st_mode):
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outside)
+        fd = os.open(new_name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outside)
         try:
-            rooted.chmod_fd(fd, stat.S_IMODE(facts.st_mode))
+            rooted.chmod_fd(fd, _mode(facts, manner))
         finally:
             os.close(fd)
-    for key, value in _kept(rooted.xattrs_at(inside, name)):
-        ignoring_unsupported(rooted.setxattr_at, outside, name, key, value)
-    rooted.utime_at(outside, name, facts.st_atime_ns, facts.st_mtime_ns)
+    for key, value in _kept(rooted.xattrs_at(inside, name), manner):
+        ignoring_unsupported(rooted.setxattr_at, outside, new_name, key, value)
+    rooted.utime_at(outside, new_name, facts.st_atime_ns, facts.st_mtime_ns)
 
 
-def _kept(found: dict[str, bytes]) -> list[tuple[str, bytes]]:
+def _kept(found: dict[str, bytes], manner: Manner) -> list[tuple[str, bytes]]:
+    if manner.tame:
+        return []
     return [(key, value) for key, value in found.items() if not key.startswith(UNCOPIED_XATTRS)]
 
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _CLONE_FS = 0x00000200
+_CLONE_NEWNS = 0x00020000
+_MS_RDONLY = 1
+_MS_REMOUNT = 32
+_MS_BIND = 4096
+_MS_REC = 16384
+_MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _DATA_LIMIT = 4095
@@ -38,6 +44,12 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
         _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), os.fsencode(data)),
         target,
     )
+
+
+@effect
+def _unshare(flags: int) -> None:
+    """unshare(2): concerns the calling thread only."""
+    _check(_libc.unshare(flags), "unshare")
 
 
 @effect
@@ -71,6 +83,38 @@ def mount_overlay(folder: str, layers: Sequence[str], upper: str, work: str, tar
         _mount("overlay", target, "overlay", 0, data)
 
     in_own_thread(mount)
+
+
+def in_private_namespace(function: Callable[[], None]) -> None:
+    """Run `function` in a thread with a mount namespace of its own: what it mounts nobody else sees, and ends with it.
+
+    Also when this process is killed. Nothing else of this process shares that view: paths are opened inside of it.
+    """
+
+    def alone() -> None:
+        _unshare(_CLONE_FS | _CLONE_NEWNS)
+        _mount("none", "/", "", _MS_REC | _MS_PRIVATE, "")
+        function()
+
+    in_own_thread(alone)
+
+
+def bind(source: str, target: Callable[[], int], *, read_only: bool = False) -> None:
+    """Mount `source`, and what is mounted below it, at the file or folder that `target` opens (O_PATH will do).
+
+    It is opened once more to make the mount read-only: a descriptor names what was there when it was opened.
+    """
+    _at(target, lambda place: _mount(source, place, "", _MS_BIND | _MS_REC, ""))
+    if read_only:
+        _at(target, lambda place: _mount("none", place, "", _MS_BIND | _MS_REMOUNT | _MS_RDONLY, ""))
+
+
+def _at(target: Callable[[], int], mount: Callable[[str], None]) -> None:
+    fd = target()
+    try:
+        mount(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
 
 
 def in_own_thread(function: Callable[[], None]) -> None:

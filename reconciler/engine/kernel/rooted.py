@@ -385,6 +385,34 @@ def _open_for_change(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC)
 
 
+def is_mount_at(folder: int, name: AnyPath) -> bool:
+    """Whether something is mounted at `name` in the namespace that `folder` is of; False where nothing is."""
+    try:
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    try:
+        return _mount_id(found) != _mount_id(folder)
+    finally:
+        os.close(found)
+
+
+def _mount_id(fd: int) -> str:
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:  # proc(5)
+        return next(line for line in facts if line.startswith("mnt_id:"))
+
+
+def reopen_at(folder: int, name: AnyPath, flags: int) -> int:
+    """Open a regular file that exists, to change it; a link is not followed, anything else is OSError EINVAL."""
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(name))
+        return _reopen(found, flags)
+    finally:
+        os.close(found)
+
+
 def split(path: AnyPath) -> tuple[bytes, bytes]:
     """(folder, last component). OSError EINVAL where the last component names no entry of a folder: "", "." or ".."."""
     folder, _, name = os.fsencode(path).rstrip(b"/").rpartition(b"/")

@@ -202,7 +202,7 @@ def _go_on(paths: Paths, name: str) -> None:
         _move_if_free(os.path.join(filled, entry), os.path.join(data, entry))
     inside, outside = (os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in (filled, data))
     try:
-        copying.copy_attributes(inside, outside, b".", os.fstat(inside))
+        copying.copy_attributes(inside, b".", outside, b".", os.fstat(inside))
     finally:
         os.close(inside)
         os.close(outside)

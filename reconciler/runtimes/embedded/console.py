@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.facade import Engine
     from reconciler.engine.records import ImageConfig
-    from reconciler.runtimes.console import ExecOptions, LogOptions
+    from reconciler.runtimes.console import CopyOptions, ExecOptions, LogOptions
 
 
 _SOON = 5.0
@@ -149,6 +149,18 @@ class EmbeddedConsole:
             working_dir=options.working_dir,
             environment=options.environment,
         )
+
+    def copy_in(self, source: str, name: str, path: str, options: CopyOptions) -> int:
+        from reconciler.engine.containers import copies  # noqa: PLC0415 - for this verb only
+
+        how = copies.Copying(archive=options.archive, follow=options.follow)
+        return copies.copy_in(self.engine.lifecycle, source, name, path, how)
+
+    def copy_out(self, name: str, path: str, target: str, options: CopyOptions) -> int:
+        from reconciler.engine.containers import copies  # noqa: PLC0415 - for this verb only
+
+        how = copies.Copying(archive=options.archive, follow=options.follow)
+        return copies.copy_out(self.engine.lifecycle, name, path, target, how)
 
     def start(self, name: str) -> None:
         self.engine.lifecycle.start(name)
