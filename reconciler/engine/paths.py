@@ -7,7 +7,8 @@
     ROOT/containers/ID/           upper, work (the writable layer) and log
     ROOT/volumes/NAME/_data       a volume's data
     ROOT/staging/                 what is being unpacked; swept when nobody works there
-    RUN/containers/ID/            the bundle: config.json, rootfs (mount point), hosts, attach, ctl, pidfile, ...
+    RUN/containers/ID/            the bundle: config.json, rootfs (mount point), names, attach, ctl, pidfile, ...
+    RUN/containers/ID/names/      hosts, hostname, resolv.conf: on a small file system of their own
     RUN/exits/ID                  exit codes, written by the monitor
     RUN/runtime/                  the OCI runtime's own state
     RUN/locks/                    flock files
@@ -110,8 +111,12 @@ class Paths(Frozen):
         return os.path.join(self.container(container_id), "log")
 
     def bundle(self, container_id: str) -> str:
-        """The volatile folder: OCI bundle, monitor's files, hosts."""
+        """The volatile folder: OCI bundle, monitor's files, names."""
         return os.path.join(self.run, "containers", container_id)
+
+    def names(self, container_id: str) -> str:
+        """Where the files lie by which the container knows names."""
+        return os.path.join(self.bundle(container_id), "names")
 
     def volume_data(self, name: str) -> str:
         return os.path.join(self.volumes, name, "_data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from support.machine import until
@@ -188,3 +189,20 @@ def test_what_this_machine_can_not_give_is_refused_in_the_plan(machine):
     assert "created web" in machine.apply({"containers": {"web": {**SLEEP, "sysctls": {"net.core.somaxconn": 9}}}}).out
     with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
         assert file.read() == before
+
+
+def test_what_a_container_writes_to_its_names_fills_nothing_of_the_host(machine):
+    """Neither does it keep its hosts file from being brought up to date, or its removal from leaving nothing."""
+    machine.apply({"containers": {"db": SLEEP, "web": {**SLEEP, "links": ["db"]}}})
+    fill = "cat /dev/zero >> /etc/hostname; for i in 1 2; do cat /dev/zero >> /etc/resolv.conf; done; wc -c < /etc/hostname"
+    written = int(machine.exec("web", "sh", "-c", fill))
+    assert written < MIB
+    names = machine.paths.names(machine.record("web").id)
+    assert os.statvfs(names).f_bavail == 0
+    with machine.engine.store.write() as connection:
+        connection.execute(
+            "UPDATE addresses SET address = '172.31.255.9' WHERE container = ?", (machine.record("db").id,)
+        )
+        connection.execute("UPDATE containers SET address = '172.31.255.9' WHERE name = 'db'")
+    machine.engine.lifecycle._preparing.tell_dependents(machine.record("db"))
+    assert "172.31.255.9\tdb" in machine.exec("web", "cat", "/etc/hosts")

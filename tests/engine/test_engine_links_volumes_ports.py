@@ -119,7 +119,7 @@ def test_a_container_can_not_turn_the_updates_of_its_hosts_file_against_the_host
     os.makedirs(os.path.join(upper, "etc1"))
     os.symlink("/etc1", os.path.join(upper, "etc"))  # as an image may have it
     machine.console.start("web")
-    seen = os.path.join(machine.paths.bundle(web), "hosts")
+    seen = os.path.join(machine.paths.names(web), "hosts")
     until(lambda: os.stat(seen).st_size > 1 << 30)
     assert os.readlink(f"/proc/{machine.record('web').pid}/root/etc/hosts") == victim
     machine.console.remove("db", force=True)

@@ -206,7 +206,7 @@ class Snapshot:
         kept = {key: bool(value) if key in _PRESENT else value for key, value in row.items()}
         if table == "containers":
             kept["config"] = config = json.loads(row["config"])
-            for mount in config["mounts"]:  # a successor is told which anonymous volume it has to mount again
+            for mount in config.get("mounts", ()):  # a successor is told which anonymous volume it has to mount again
                 mount["source"] = "" if mount["kind"] == "anonymous" else mount["source"]
         return f"{table} {json.dumps(kept, sort_keys=True)}"
 

@@ -33,6 +33,10 @@ _MOST_LINKS = 40
 """As many as Linux follows (path_resolution(7))."""
 
 _NETWORK_FILES = ("hosts", "hostname", "resolv.conf")
+_ROOM_FOR_NAMES = 256 << 10
+"""Bytes that they may grow by: hosts files that a container writes itself are smaller."""
+_MOST_NAMES = 8
+"""Files and folders on their file system."""
 
 
 class NetworkFiles(Frozen):
@@ -110,10 +114,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
             processes.lowest_oom_score(config.oom_score),
         )
         _check_command(root, process, binds, record)
-    for name, data in zip(_NETWORK_FILES, (network.hosts, network.hostname, network.resolv), strict=True):
-        files.write_file(os.path.join(bundle, name), data, 0o644)
-        files.chmod(os.path.join(bundle, name), 0o644)  # for every user inside, whatever the caller's umask
-        binds.append(BindMount(os.path.join(bundle, name), f"/etc/{name}"))
+    binds += _write_names(paths.names(record.id), network)
     document = oci.configuration(
         process,
         rootfs=root_folder(paths, record.id),
@@ -127,6 +128,21 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         shm_size=config.shm_size or resources.SHM_SIZE,
     )
     files.write_file(os.path.join(bundle, "config.json"), json.dumps(document, separators=(",", ":")).encode())
+
+
+def _write_names(folder: str, network: NetworkFiles) -> list[BindMount]:
+    """Write the files on a small file system of their own: a container may write to them, but not fill ours."""
+    contents = (network.hosts, network.hostname, network.resolv)
+    if not os.path.ismount(folder):
+        files.make_folders(folder)
+        mounts.mount_tmpfs(folder, _ROOM_FOR_NAMES + 2 * sum(map(len, contents)), _MOST_NAMES)
+    binds = []
+    for name, data in zip(_NETWORK_FILES, contents, strict=True):
+        path = os.path.join(folder, name)
+        files.write_file(path, data, 0o644)
+        files.chmod(path, 0o644)  # for every user inside, whatever the caller's umask
+        binds.append(BindMount(path, f"/etc/{name}"))
+    return binds
 
 
 def _make_working_dir(root: Rooted, path: str, binds: Sequence[BindMount]) -> None:

@@ -184,7 +184,7 @@ class Preparing:
             dependents = catalog.linking_to(connection, record.name)
         for dependent in dependents:
             if status.lives(dependent):
-                path = os.path.join(self._paths.bundle(dependent.id), "hosts")
+                path = os.path.join(self._paths.names(dependent.id), "hosts")
                 hostname = effective.full_hostname_of(dependent)
                 with contextlib.suppress(
                     OSError

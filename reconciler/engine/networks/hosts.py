@@ -2,7 +2,7 @@
 
 A hosts file is changed in place, since a container keeps the inode that was mounted for ever, and with one write of
 the same length: spaces at its end leave room for longer addresses. So a reader sees all of the old or all of the new
-(on a tmpfs, where RUN should be; elsewhere the kernel may interleave a read and a write now and then).
+(on a tmpfs, where they lie; elsewhere the kernel may interleave a read and a write now and then).
 """
 
 from __future__ import annotations

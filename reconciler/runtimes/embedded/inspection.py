@@ -37,7 +37,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
     now = engine.containers.status(record)
     running = now.state in (catalog.RUNNING, status.PAUSED)
     arguments = effective.arguments_of(record.config, image)
-    folder, inside = engine.paths.container(record.id), engine.paths.bundle(record.id)
+    folder, names = engine.paths.container(record.id), engine.paths.names(record.id)
     return {
         "Id": record.id,
         "Created": _time(record.created),
@@ -57,9 +57,9 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
             "FinishedAt": _time(now.finished or record.finished),
         },
         "Image": record.image,
-        "ResolvConfPath": os.path.join(inside, "resolv.conf"),
-        "HostnamePath": os.path.join(inside, "hostname"),
-        "HostsPath": os.path.join(inside, "hosts"),
+        "ResolvConfPath": os.path.join(names, "resolv.conf"),
+        "HostnamePath": os.path.join(names, "hostname"),
+        "HostsPath": os.path.join(names, "hosts"),
         "LogPath": engine.paths.log(record.id),
         "Name": f"/{record.name}",
         "RestartCount": record.restarts,
