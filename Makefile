@@ -72,6 +72,12 @@ test: lint contracts types schemas images ## all of these, then the tests; fails
 torture: dev images ## kill `apply` before and after every single effect (minutes)
 	RECONCILER_TEST_TORTURE=1 $(BIN)/pytest -s tests/engine/test_engine_crashes.py
 
+.PHONY: fuzz
+fuzz: dev ## feed strangers' bytes to all that takes them, guided by coverage (SECONDS=60 each; ONLY=layer)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	@cd tests/fuzz && for target in $(or $(ONLY),layer archive stream image_configuration passwd reference spec); do \
+		../../$(BIN)/python fuzz.py $$target $(or $(SECONDS),60); done
+
 .PHONY: bench
 bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N)
 	@bench/install-peers

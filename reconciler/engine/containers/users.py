@@ -30,13 +30,14 @@ def resolve(spec: str, passwd: str, group: str) -> User:
     name, _, group_name = (spec or "0").partition(":")
     entry = _find_user(name or "0", passwd)
     if entry is None:
-        if not name.isdecimal() or int(name) > _MAX_ID:
+        number = _number(name)
+        if number is None:
             raise ReconcilerError(
                 f"unable to find user {name}: no matching entries in passwd file",
                 code="user",
                 hint="use a user of the image, or a number",
             )
-        login, uid, gid, home = "", int(name), 0, "/"
+        login, uid, gid, home = "", number, 0, "/"
     else:
         login, uid, gid, home = entry
     groups = tuple(sorted({number for _, number, members in _groups(group) if login and login in members}))
@@ -46,30 +47,38 @@ def resolve(spec: str, passwd: str, group: str) -> User:
 
 
 def _find_user(name: str, passwd: str) -> tuple[str, int, int, str] | None:
-    for line in passwd.splitlines():
+    for line in passwd.split("\n"):
         parts = line.split(":")
-        if len(parts) < 6 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+        if len(parts) < 6 or name not in (parts[0], parts[2]):
             continue
-        if name in (parts[0], parts[2]):
-            return parts[0], int(parts[2]), int(parts[3]), parts[5]
+        uid, gid = _number(parts[2]), _number(parts[3])
+        if uid is not None and gid is not None:
+            return parts[0], uid, gid, parts[5].replace("\0", "")
     return None
 
 
 def _groups(group: str) -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    for line in group.splitlines():
+    for line in group.split("\n"):
         parts = line.split(":")
-        if len(parts) >= 4 and parts[2].isdecimal():
-            yield parts[0], int(parts[2]), tuple(parts[3].split(","))
+        if len(parts) >= 4 and (number := _number(parts[2])) is not None:
+            yield parts[0], number, tuple(parts[3].split(","))
 
 
 def _group_id(name: str, group: str) -> int:
     for found, number, _ in _groups(group):
         if name == found:
             return number
-    if name.isdecimal() and int(name) <= _MAX_ID:
-        return int(name)
+    if (given := _number(name)) is not None:
+        return given
     raise ReconcilerError(
         f"unable to find group {name}: no matching entries in group file",
         code="user",
         hint="use a group of the image, or a number",
     )
+
+
+def _number(text: str) -> int | None:
+    """An id as the kernel takes it; the files are a stranger's, so its length is looked at first."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) > _MAX_ID:
+        return None
+    return int(text)
