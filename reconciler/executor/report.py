@@ -100,6 +100,8 @@ class Result:
 
 def _named(action: Action, error: BaseException) -> ReconcilerError:
     failure = as_failure(error)
+    if action.verb == "wait":  # its error says what was waited for
+        return failure
     return ReconcilerError(
         f"can't {action.verb} {action.subject}: {failure.message}",
         code=failure.code,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from reconciler.model.action import PullImage, StopContainer
+from reconciler.model.action import AwaitContainer, PullImage, StopContainer
 from reconciler.model.plan import BEHIND, OPENS, REMOVE
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from reconciler.model.plan import Plan, Step
 
 WORK, WAIT, TRANSFER = "work", "wait", "transfer"
-"""Lanes, each with a limit of its own: what needs the processor, what waits for a process to end, what waits for a network."""
+"""Lanes, each with a limit of its own: what needs the processor, what waits for a process (to end, or to be healthy), what waits for a network."""
 
 _WAITING, _BEGUN, _DONE, _FAILED = range(4)
 
 
 def lane_of(action: Action) -> str:
     """The lane that an action runs in."""
-    if isinstance(action, StopContainer):
+    if isinstance(action, AwaitContainer | StopContainer):
         return WAIT
     return TRANSFER if isinstance(action, PullImage) else WORK
 

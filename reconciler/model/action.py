@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from reconciler.model.observed import PortBinding
 
 
+READY = "ready"
+"""A condition beside Compose's: healthy where there is a health check, else seen at work; or done, exited with 0."""
+
+
 class Kept(Frozen):
     """What a successor takes over from the container it replaces."""
 
@@ -111,6 +115,23 @@ class StartContainer(Frozen):
         return f"container {self.key}"
 
 
+class AwaitContainer(Frozen):
+    """Wait until a container has reached `condition`; an error once it can't any more, or at the context's deadline.
+
+    Conditions are those of `desired.Dependency` and READY.
+    """
+
+    stack: str
+    key: str
+    condition: str
+
+    verb = "wait"
+
+    @property
+    def subject(self) -> str:
+        return f"container {self.key}"
+
+
 class StopContainer(Frozen):
     """Send the stop signal, wait for the grace period, then kill. One that does not run is left as it is."""
 
@@ -172,6 +193,7 @@ Action = (
     | CreateContainer
     | PrepareContainer
     | StartContainer
+    | AwaitContainer
     | StopContainer
     | UpdateContainer
     | RemoveContainer

@@ -30,17 +30,20 @@ class Link(Frozen):
         return f"{self.container}:{self.alias}"
 
 
-class Dependency(Frozen):
-    """`container` (a key of the same stack) must reach `condition` before this one starts.
+STARTED = "service_started"
+HEALTHY = "service_healthy"
+COMPLETED = "service_completed_successfully"
+"""What a container can be waited for to reach, in Compose's words; the last: it has ended with exit code 0."""
 
-    Conditions are Compose's: service_started, service_healthy, service_completed_successfully.
-    """
+
+class Dependency(Frozen):
+    """`container` (a key of the same stack) must reach `condition` (one of the above) before this one starts."""
 
     container: str
-    condition: str = "service_started"
+    condition: str = STARTED
 
     def __str__(self) -> str:
-        return self.container if self.condition == "service_started" else f"{self.container}:{self.condition}"
+        return self.container if self.condition == STARTED else f"{self.container}:{self.condition}"
 
 
 class Mount(Frozen):
@@ -118,6 +121,12 @@ class Healthcheck(Frozen):
     start_interval: float | None = None
     retries: int | None = None
     on_unhealthy: str | None = None
+
+    @property
+    def restarts(self) -> int | None:
+        """How often in a row it is restarted when it becomes unhealthy: None = not at all, 0 = without end."""
+        word, _, times = (self.on_unhealthy or "none").partition(":")
+        return int(times or 0) if word == "restart" else None
 
 
 class Ulimit(Frozen):

@@ -22,6 +22,12 @@ DEAD = "dead"
 """States of a container, in Docker's words. `dead` is half-made or half-removed: only removal helps."""
 
 
+STARTING = "starting"
+HEALTHY = "healthy"
+UNHEALTHY = "unhealthy"
+"""What health checks say of a running container that has some, in Docker's words."""
+
+
 class PortBinding(Frozen):
     """A published port as it really is, or for a stopped container as it was and will be again."""
 
@@ -38,7 +44,8 @@ class ObservedContainer(Frozen):
     with (`desired.Container.settings`), {} where unknown. `faults` are the runtime's words for what is broken
     around a container that runs ("its monitor is gone"): each asks for a restart. Times are seconds since the
     epoch, 0.0 = never. `stopped_by_hand`: it is down because somebody wanted it so, a verb or a StopContainer, so its
-    exit code says nothing about its work. `anonymous` maps a mount's target to the anonymous volume that is there.
+    exit code says nothing about its work. `health` is "" where nothing is checked; `health_restarts` counts restarts for
+    bad health, in a row without having become healthy in between. `anonymous` maps a mount's target to the anonymous volume that is there.
     """
 
     id: str
@@ -54,6 +61,8 @@ class ObservedContainer(Frozen):
     error: str = ""
     stopped_by_hand: bool = False
     restart_count: int = 0
+    health: str = ""
+    health_restarts: int = 0
     address: str = ""
     ports: tuple[PortBinding, ...] = ()
     anonymous: dict[str, str] = field(default_factory=dict)
@@ -78,6 +87,7 @@ class ObservedImage(Frozen):
     """A local image under one name. `exposed` are its ports ("80/tcp"), `volumes` its declared mount targets.
 
     `digest` is what the name stood for in its registry when it was pulled (`sha256:...`), "" where it was not.
+    `healthcheck`: it comes with a health check of its own.
     """
 
     reference: str
@@ -85,6 +95,7 @@ class ObservedImage(Frozen):
     exposed: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     digest: str = ""
+    healthcheck: bool = False
 
 
 class RemoteImage(Frozen):

@@ -22,7 +22,9 @@ RESTART = "restart"
 REPLACE = "replace"
 FOLLOW = "follow"
 REMOVE = "remove"
-"""Change classes, cheapest first for what exists: in place, restart, replace; follow = because of another container."""
+WAIT = "wait"
+"""Change classes, cheapest first for what exists: in place, restart, replace; follow = because of another container,
+wait = none at all."""
 
 OPENS, BEHIND = "opens", "behind"
 """A step's part in the gate of a first start."""
@@ -45,7 +47,7 @@ class Step(Frozen):
     """One action of a plan. `after` holds the numbers of the steps that must have succeeded before.
 
     `change` is the class above; `subject_key` groups the steps of one container, volume or image (a replacement is
-    four steps, one group): it is the subject of the group's actions, "container web". `undo` is run if the plan
+    four steps, one group): it is the subject of the group's actions, "container web". A wait is a group of its own. `undo` is run if the plan
     fails while none of the steps that wait for this one has begun, or each of those is taken back as well: it takes
     back what a failed first start would leave behind. `data` says what happens to data, parts set apart by "; ",
     "" = nothing. `downtime`: what runs is down from this step until it is started again.

@@ -35,7 +35,7 @@ def check_owner(stack: str, origin: str, observed: Observed, options: Options) -
 
 
 def check_graph(stack: Stack, problems: list[ReconcilerError]) -> None:
-    """Links and dependencies lead to containers of the stack, form no cycle, and ask for nothing that is not there."""
+    """Links and dependencies lead to containers of the stack, and form no cycle."""
     for key, container in sorted(stack.containers.items()):
         problems += [
             ReconcilerError(
@@ -44,16 +44,6 @@ def check_graph(stack: Stack, problems: list[ReconcilerError]) -> None:
                 position=stack.position_of("containers", key),
             )
             for target in sorted(used_by(container) - stack.containers.keys())
-        ]
-        problems += [
-            ReconcilerError(
-                f"container {key} waits for {need.container} to reach {need.condition}, which can't be waited for yet",
-                code="unsupported",
-                position=stack.position_of("containers", key, "depends_on", index),
-                hint="service_started is the condition that can",
-            )
-            for index, need in enumerate(container.depends_on)
-            if need.condition != "service_started"
         ]
     _, cycle = targets_first({key: tuple(sorted(used_by(c))) for key, c in stack.containers.items()})
     if cycle:

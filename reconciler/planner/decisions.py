@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED, RESTARTING, RUNNING
+from reconciler.model.desired import HEALTHY
+from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED, RESTARTING, RUNNING, UNHEALTHY
 from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, REMOVE, REPLACE, RESTART, START, Reason
 from reconciler.planner.changes import class_of, differences
 from reconciler.planner.graph import BINDING, targets_first, used_by
@@ -151,8 +152,16 @@ def _look_at_state(decision: Decision, wanted: Container, seen: ObservedContaine
         decision.idle = True
         code = "" if seen.exit_code is None else f" with code {seen.exit_code}"
         decision.because(START, Reason(f"it exited{code}{': ' if seen.error else ''}{seen.error}"))
-    elif seen.faults and seen.state != PAUSED:
-        decision.because(RESTART, *(Reason(fault) for fault in seen.faults))
+    elif seen.state == RUNNING and (seen.faults or _given_up(wanted, seen)):
+        times = "once" if seen.health_restarts == 1 else f"{seen.health_restarts} times in a row"
+        given_up = f"it is unhealthy, and restarting it {times} did not help"
+        decision.because(RESTART, *(Reason(text) for text in seen.faults or (given_up,)))
+
+
+def _given_up(wanted: Container, seen: ObservedContainer) -> bool:
+    """Whether it is left unhealthy because it was restarted as often as its policy allows: only an apply tries again."""
+    limit = wanted.healthcheck.restarts if wanted.healthcheck else None
+    return seen.health == UNHEALTHY and bool(limit) and seen.health_restarts >= (limit or 0)
 
 
 def spread(decisions: Decisions) -> None:
@@ -160,7 +169,8 @@ def spread(decisions: Decisions) -> None:
 
     - Who links to a container that is made anew, or has its volumes, is made anew: address and variables of a link
       and the mounts are given once, at create. A finished job is left alone.
-    - A finished job that one links to which is now started is run again: a link needs its target running.
+    - A finished job that one links to which is now started is run again: a link needs its target running. So does
+      who waits for it to be healthy.
     """
     graph: Graph = {k: tuple(sorted(used_by(d.wanted, BINDING))) for k, d in decisions.items() if d.wanted}
     order, _ = targets_first(graph)
@@ -190,11 +200,14 @@ def _need(decision: Decision, decisions: Decisions) -> bool:
     if decision.wanted is None or not decision.starts:
         return False
     woken = False
-    for link in decision.wanted.links:
-        target = decisions.get(link.container)
+    healthy = {need.container for need in decision.wanted.depends_on if need.condition == HEALTHY}
+    needs = dict.fromkeys(sorted(healthy), "waits for its health")
+    needs |= {link.container: "links to it" for link in decision.wanted.links}
+    for key, why in needs.items():
+        target = decisions.get(key)
         if target and target.finished and not target.starts:
             target.idle = True
-            target.because(START, Reason(f"{decision.key} links to it and is started"))
+            target.because(START, Reason(f"{decision.key} {why} and is started"))
             woken = True
     return woken
 
@@ -206,7 +219,9 @@ def notes_about(decisions: Decisions) -> tuple[str, ...]:
         seen = decision.seen
         if seen is None or decision.stops:
             continue
-        if seen.state == PAUSED:
+        if seen.state == RUNNING and seen.health == UNHEALTHY:
+            notes.append(f"{decision.key} is unhealthy")
+        elif seen.state == PAUSED:
             notes.append(f"{decision.key} is paused and stays so")
         elif seen.state == RESTARTING:
             code = "" if seen.exit_code is None else f" with code {seen.exit_code}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from reconciler.model.plan import REMOVE, Plan, Reason
 from reconciler.planner import checks
+from reconciler.planner.conditions import awaited, check_conditions
 from reconciler.planner.decisions import Decision, decide, notes_about, spread
 from reconciler.planner.hostports import HostPorts
 from reconciler.planner.images import needed_pulls, notes_about_pulls
@@ -46,6 +47,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     checks.check_graph(desired, problems)
     checks.check_links(desired, capabilities.links, capabilities.name, problems)
     checks.check_refusals(desired, observed, problems)
+    check_conditions(desired, observed, problems)
     checks.raise_all(problems)
 
     decisions = decide(desired, observed, options, capabilities.update_in_place)
@@ -61,7 +63,8 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     checks.raise_all(problems)
 
     notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volume_notes)
-    if not (pulls or volumes or observed.network_faults or any(d.change for d in decisions.values())):
+    conditions = awaited(decisions, everything=options.wait)
+    if not (pulls or volumes or conditions or observed.network_faults or any(d.change for d in decisions.values())):
         return Plan(desired.name, desired.source, (), notes)
     from reconciler.planner.steps import steps_up  # noqa: PLC0415 - most looks find nothing to do
 
@@ -72,6 +75,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         pulls=pulls,
         volumes=volumes,
         waits=waits,
+        conditions=conditions,
         network_faults=observed.network_faults,
         prepare=capabilities.prepare,
     )

@@ -10,7 +10,9 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from reconciler.kits.text import listed
 from reconciler.model.action import (
+    AwaitContainer,
     CreateContainer,
     CreateVolume,
     Kept,
@@ -23,7 +25,8 @@ from reconciler.model.action import (
     StopContainer,
     UpdateContainer,
 )
-from reconciler.model.plan import BEHIND, CREATE, OPENS, PULL, REMOVE, REPAIR, Reason, Step
+from reconciler.model.desired import COMPLETED
+from reconciler.model.plan import BEHIND, CREATE, OPENS, PULL, REMOVE, REPAIR, WAIT, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.model.action import Action
     from reconciler.model.desired import Container, Stack, Volume
     from reconciler.model.observed import ObservedVolume
+    from reconciler.planner.conditions import Awaited
     from reconciler.planner.decisions import Decision, Decisions
     from reconciler.planner.graph import Graph
     from reconciler.planner.hostports import HostPorts
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 
     Id = tuple[int, str]
 
-_PULL, _REPAIR, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _DELETE = range(10)
+_PULL, _REPAIR, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _AWAIT, _DELETE = range(11)
 """Kinds of steps, by the order in which those that may all be next are numbered."""
 
 
@@ -65,8 +69,10 @@ class Draft:
         downtime: bool = False,
         gate: str = "",
         unknown: tuple[str, ...] = (),
+        group: str = "",
     ) -> None:
-        step = Step(0, action, change, action.subject, tuple(reasons), (), undo, data, downtime, gate, unknown)
+        subject = group or action.subject
+        step = Step(0, action, change, subject, tuple(reasons), (), undo, data, downtime, gate, unknown)
         self._steps[kind, key] = step
         self._after[kind, key] = set()
 
@@ -129,13 +135,15 @@ def steps_up(
     pulls: Pulls,
     volumes: list[str],
     waits: dict[str, set[str]],
+    conditions: Awaited,
     network_faults: tuple[str, ...] = (),
     prepare: bool = False,
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
-    `pulls` are image references with reasons, `volumes` keys to create, `waits` whose removal a container waits for (a name or a
-    host port that changes hands). `network_faults` matter while some container runs on: what is started anew brings
+    `pulls` are image references with reasons, `volumes` keys to create, `waits` whose removal a container waits for (a
+    name or a host port that changes hands), `conditions` what is waited for to be reached. `network_faults` matter while
+    some container runs on: what is started anew brings
     its network along.
     """
     draft = Draft()
@@ -151,6 +159,7 @@ def steps_up(
         _bring_up(draft, stack, decision, ports, prepare=prepare)
     _order_down(draft, decisions)
     _order_up(draft, stack, decisions, waits)
+    _await(draft, stack, conditions)
     # Pull before stop: a failed pull leaves everything as it was.
     for step in draft.roots_of((_STOP, _REMOVE, _UPDATE)):
         draft.wait(step, *((_PULL, reference) for reference in pulls))
@@ -248,6 +257,27 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
         draft.wait((_CREATE, key), *((_CREATE, target) for target in used_by(container, BINDING)))
     for key, others in waits.items():
         draft.wait((_first_up(draft, decisions[key]), key), *((_REMOVE, other) for other in others))
+
+
+def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:
+    """Wait for conditions: each after the start of the one that shall reach it, and before the starts of who needs it."""
+    for (key, condition), users in conditions.items():
+        positions = (
+            stack.position_of("containers", user, "depends_on", index)
+            for user in users[:1]
+            for index, need in enumerate(stack.containers[user].depends_on)
+            if (need.container, need.condition) == (key, condition)
+        )
+        why = "until it is up and healthy, or done"
+        if users:
+            until = "until it has done its work" if condition == COMPLETED else "until it is healthy"
+            why = f"{until}, before {listed(users)} start{'s' if len(users) == 1 else ''}"
+        reason = Reason(why, position=next(positions, None))
+        name = f"{key} {condition}"
+        draft.add(_AWAIT, name, AwaitContainer(stack.name, key, condition), WAIT, [reason], group=f"container {name}")
+        draft.wait((_AWAIT, name), (_START, key))
+        for user in users:
+            draft.wait((_START, user), (_AWAIT, name))
 
 
 def steps_down(stack: str, decisions: Decisions, volumes: list[ObservedVolume]) -> tuple[Step, ...]:

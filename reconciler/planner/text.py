@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING
 
 from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
-from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START
+from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START, WAIT
 from reconciler.planner.changes import LISTS
 
 if TYPE_CHECKING:
     from reconciler.model.plan import Plan, Reason, Step
 
-_SIGNS = {"pull": "+", "repair": "~", "create": "+", "start": "+", "update": "~", "stop": "-", "remove": "-"}
+_SIGNS = {
+    "pull": "+",
+    "repair": "~",
+    "create": "+",
+    "start": "+",
+    "update": "~",
+    "wait": ".",
+    "stop": "-",
+    "remove": "-",
+}
 _CLASSES = {
     PULL: "",
     REPAIR: "",
@@ -27,6 +36,7 @@ _CLASSES = {
     REPLACE: "replaced",
     FOLLOW: "replaced",
     REMOVE: "",
+    WAIT: "",
 }
 _COUNTED = (
     (REPAIR, "network", "repair"),
@@ -106,7 +116,11 @@ def counts(plan: Plan) -> list[tuple[str, str, str, int]]:
 
 def summary(plan: Plan) -> str:
     """One line: how many images, volumes and containers are pulled, created, replaced, removed."""
-    return "Plan: " + ", ".join(f"{plural(n, kind)} to {words}" for _, kind, words, n in counts(plan)) + "."
+    parts = [f"{plural(n, kind)} to {words}" for _, kind, words, n in counts(plan)]
+    waits = [step for step in plan.steps if step.change == WAIT]
+    if waits and not parts:
+        parts.append(f"{plural(len(waits), 'container')} to wait for")
+    return f"Plan: {', '.join(parts)}."
 
 
 def _closing(plan: Plan) -> list[str]:

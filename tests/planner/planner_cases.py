@@ -140,6 +140,7 @@ def observed(text: str) -> tuple[Observed, dict[str, Any]]:
             (value or {}).get("id", f"sha256:{reference}"),
             tuple((value or {}).get("exposed", ())),
             digest=(value or {}).get("digest", ""),
+            healthcheck=(value or {}).get("healthcheck", False),
         )
         for reference, value in data.pop("images", {}).items()
     }

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from reconciler.executor import virtual
 from reconciler.kits.frozen import replace
 from reconciler.model.desired import (
+    HEALTHY,
+    STARTED,
     Container,
     Dependency,
     Healthcheck,
@@ -73,7 +75,7 @@ def make(key, number, earlier, ports, shared_names):
         environment=chosen.one([{}, {"A": "1"}, {"A": "2", "B": "1"}]),
         labels=chosen.one([{}, {"team": "blue"}, {"team": "red", "x": ""}]),
         links=tuple(Link(target, f"to-{target}") for target in uses["link"]),
-        depends_on=tuple(Dependency(target) for target in uses["need"]),
+        depends_on=tuple(Dependency(target, chosen.one([STARTED, HEALTHY])) for target in uses["need"]),
         volumes=chosen.one(_MOUNTS),
         volumes_from=tuple(VolumesFrom(target) for target in uses["from"]),
         ports=tuple(published),
@@ -96,7 +98,21 @@ def stacks(draw, least=1):
     made = {}
     for index, number in enumerate(numbers):
         made[keys[index]] = make(keys[index], number, keys[:index], ports, shared_names)
-    return Stack("s", "s.yaml", "/s.yaml", made, dict(VOLUMES))
+    return Stack("s", "s.yaml", "/s.yaml", possible(made), dict(VOLUMES))
+
+
+def possible(made):
+    """The containers, with nobody waiting for the health of one that has no health check."""
+    checked = {key for key, container in made.items() if container.healthcheck and container.healthcheck.test}
+    return {
+        key: replace(
+            container,
+            depends_on=tuple(
+                need if need.container in checked else Dependency(need.container) for need in container.depends_on
+            ),
+        )
+        for key, container in made.items()
+    }
 
 
 @st.composite
@@ -114,10 +130,10 @@ def edits(draw):
         names = sorted({"first", "second"} - {other.name for other in others})
         number = int.from_bytes(draw(st.binary(min_size=10, max_size=10)))
         made[key] = make(key, number, keys[: keys.index(key)], ports, names)
-    return before, replace(before, containers=made)
+    return before, replace(before, containers=possible(made))
 
 
-DRIFT = ["none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear"]
+DRIFT = ["none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear", "sicken"]
 drifts = st.lists(st.sampled_from(DRIFT), min_size=len(KEYS), max_size=len(KEYS))
 
 

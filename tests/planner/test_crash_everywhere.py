@@ -5,7 +5,7 @@ from planner_cases import stack
 from random_stacks import apply, look_and_plan, shape
 
 from reconciler.runtimes.simulated.faults import Crash
-from reconciler.runtimes.simulated.oracle import broken_links
+from reconciler.runtimes.simulated.oracle import broken_links, too_early
 from reconciler.runtimes.simulated.runtime import Simulated
 
 PAIR = """
@@ -48,6 +48,13 @@ WAYS = {
         "containers: {db: {image: db:2}, job: {image: app, links: [db]}}",
         [("exit", "job", 0)],
     ),
+    "a job comes first, and the next waits for a healthy one": (
+        None,
+        "containers: {db: {image: db, healthcheck: {test: [CMD, x]}},"
+        " migrate: {image: app, depends_on: ['db:service_healthy']},"
+        " web: {image: app, depends_on: ['db:service_healthy', 'migrate:service_completed_successfully']}}",
+        (),
+    ),
     "labels change in place": (PAIR, PAIR.replace("links: [db]", "links: [db], labels: {a: b}"), ()),
 }
 
@@ -58,6 +65,7 @@ def wish(text):
 
 def world(before, drift):
     machine = Simulated(["app", "db", "db:2"])
+    machine.jobs["migrate"] = 0
     if before:
         _, result = apply(machine, wish(before))
         assert result.ok, result.error()
@@ -86,4 +94,5 @@ def test_killed_at_every_effect(way, seed):
             assert result.ok, (effect, point, result.error())
             assert broken_links(machine.world) == [], (effect, point)
             assert look_and_plan(machine, wish(after)).empty, (effect, point)
+            assert too_early(wish(after), machine.starts) == [], (effect, point)
             assert shape(machine) == shape(calm), (effect, point)

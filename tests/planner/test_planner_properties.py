@@ -32,7 +32,7 @@ from reconciler.planner.planning import plan, plan_down
 from reconciler.planner.scope import scope_of
 from reconciler.planner.text import render
 from reconciler.runtimes.simulated import faults
-from reconciler.runtimes.simulated.oracle import broken_links, out_of_order
+from reconciler.runtimes.simulated.oracle import broken_links, out_of_order, too_early
 
 many = settings(deadline=None, max_examples=150)
 seeds = st.integers(0, 1000)
@@ -94,6 +94,25 @@ def test_users_stop_before_what_they_use_and_start_after_it(edit, ways, seed):
         assert [t for t in used if key in starts and starts.get(t, -1) > starts[key]] == []
     for key, used in uses_of(old).items():
         assert [t for t in used if key in stops and stops.get(t, 10**9) < stops[key]] == []
+
+
+@many
+@given(edits(), drifts, seeds, st.booleans(), st.sets(st.sampled_from(KEYS), max_size=2))
+def test_nobody_is_started_before_what_it_waits_for_is_healthy(edit, ways, seed, wait, sick):
+    before, after = edit
+    machine = machine_with(before, ways)
+    machine.sick = sick
+    machine.starts.clear()
+    made = look_and_plan(machine, after, wait=wait)
+    result = virtual.execute(made, machine, seed=seed)
+    assert too_early(after, machine.starts) == []
+    if wait and result.ok:
+        unwell = [c.key for c in machine.world.containers.values() if c.health not in ("", "healthy")]
+        assert unwell == []
+        assert look_and_plan(machine, after, wait=True).empty
+    if not result.ok:
+        assert {step.action.verb for step, _ in result.failed} == {"wait"}
+        assert result.error().exit_code == 4
 
 
 def uses_of(all_settings):

@@ -158,7 +158,6 @@ def _security(container: Container) -> SecurityConfig:
 def _health(check: Healthcheck | None) -> HealthConfig | None:
     if check is None:
         return None
-    word, _, times = (check.on_unhealthy or "none").partition(":")
     return HealthConfig(
         check.test,
         check.interval,
@@ -166,7 +165,7 @@ def _health(check: Healthcheck | None) -> HealthConfig | None:
         check.start_period,
         check.start_interval,
         check.retries,
-        restarts=int(times or 0) if word == "restart" else None,
+        restarts=check.restarts,
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.model.action import StartContainer, StopContainer
+from reconciler.model.desired import COMPLETED, HEALTHY, STARTED
+from reconciler.model.observed import EXITED, PAUSED, RUNNING
+from reconciler.model.observed import HEALTHY as IS_HEALTHY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +26,23 @@ def broken_links(world: World) -> list[str]:
             if target is None or container.links[link.alias] != (target.id, target.address):
                 broken.append(f"{container.name} has an old {link.container} as {link.alias}")
     return broken
+
+
+def too_early(stack: Stack, starts: Iterable[tuple[str, str, dict[str, tuple[str, int | None, str]]]]) -> list[str]:
+    """Containers that were started before what they depend on had reached its condition; [] is well."""
+    wrong = []
+    for name, key, others in starts:
+        container = stack.containers.get(key) if name == stack.name else None
+        for need in container.depends_on if container else ():
+            state, code, health = others.get(need.container, ("", None, ""))
+            met = {
+                STARTED: True,
+                HEALTHY: state in (RUNNING, PAUSED) and health == IS_HEALTHY,
+                COMPLETED: (state, code) == (EXITED, 0),
+            }
+            if not met[need.condition]:
+                wrong.append(f"{key} started while {need.container} was {health or state}, not {need.condition}")
+    return wrong
 
 
 def out_of_order(stack: Stack, trace: Iterable[Action]) -> list[str]:

@@ -6,8 +6,9 @@ from itertools import count
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.errors import EXIT_NOT_HEALTHY, ReconcilerError
 from reconciler.model.action import (
+    AwaitContainer,
     CreateContainer,
     CreateVolume,
     PrepareContainer,
@@ -19,12 +20,16 @@ from reconciler.model.action import (
     StopContainer,
     UpdateContainer,
 )
+from reconciler.model.desired import COMPLETED, HEALTHY
+from reconciler.model.observed import HEALTHY as IS_HEALTHY
 from reconciler.model.observed import (
     CREATED,
     DEAD,
     EXITED,
     PAUSED,
     RUNNING,
+    STARTING,
+    UNHEALTHY,
     Observed,
     ObservedImage,
     PortBinding,
@@ -59,8 +64,11 @@ UPDATABLE = frozenset(
 class Simulated:
     """A machine in memory.
 
-    `images` are local at the start, as if pulled where they are names; with `registry` it can pull. `jobs` are keys whose process ends at once after a
-    start, with that exit code. `trace` has every action that was asked for, in order. Safe to call from threads.
+    `images` are local at the start, as if pulled where they are names; with `registry` it can pull. `jobs` are keys whose
+    process ends at once after a start, with that exit code. What has a health check is starting until somebody waits for
+    it: then it becomes healthy, or unhealthy if its key is in `sick`. `trace` has every action that was asked for, in
+    order, `starts` what was true when a container was started: (stack, key, {key: (state, exit code, health)}). Safe to
+    call from threads.
     """
 
     def __init__(
@@ -80,7 +88,9 @@ class Simulated:
         self.world.registry = {image.reference: image for image in map(_image, registry or ())}
         self.faults = Faults()
         self.jobs: dict[str, int] = {}
+        self.sick: set[str] = set()
         self.trace: list[Action] = []
+        self.starts: list[tuple[str, str, dict[str, tuple[str, int | None, str]]]] = []
         ticks = count(1)
         self._clock = clock or (lambda: float(next(ticks)))
         self._events: list[Event] = []
@@ -268,11 +278,38 @@ class Simulated:
             container.prepared = False
             container.stopped_by_hand, container.faults, container.restart_count = False, (), 0
             container.started_at = self._clock()
+            container.health = STARTING if self._is_checked(container) else ""
+            container.health_restarts = 0
 
+        others = [c for c in self.world.containers.values() if c.stack == action.stack]
+        self.starts.append((action.stack, action.key, {c.key: (c.state, c.exit_code, c.health) for c in others}))
         self._effect(run, container.name, "start")
         if action.key in self.jobs:
             self._end(container, self.jobs[action.key])
         return Outcome()
+
+    def _is_checked(self, container: SimulatedContainer) -> bool:
+        test = container.settings.get("healthcheck", {}).get("test", ())
+        image = self.world.images.get(container.image)
+        return test[0] != "NONE" if test else image is not None and image.healthcheck
+
+    def _await(self, action: AwaitContainer) -> Outcome:
+        """Time passes until the container is healthy or not, or a job has ended; then it is seen what has come of it."""
+        container = self.world.get(action.stack, action.key)
+        if container.state == RUNNING and action.key in self.jobs:
+            self._end(container, self.jobs[action.key])
+        if container.state == RUNNING and container.health:
+            container.health = UNHEALTHY if action.key in self.sick else IS_HEALTHY
+        done = container.state == EXITED and container.exit_code == 0
+        up = container.state in (RUNNING, PAUSED) and (container.health == IS_HEALTHY or not container.health)
+        reached = {HEALTHY: up and bool(container.health), COMPLETED: done}.get(action.condition, up or done)
+        if not reached:
+            raise ReconcilerError(
+                f"container {action.key} has not reached {action.condition}: it is {container.health or container.state}",
+                code="condition",
+                exit_code=EXIT_NOT_HEALTHY,
+            )
+        return Outcome(changed=False)
 
     def _stop(self, action: StopContainer) -> Outcome:
         container = self.world.get(action.stack, action.key)
@@ -318,6 +355,7 @@ class Simulated:
 
     def _end(self, container: SimulatedContainer, code: int) -> None:
         container.state, container.exit_code, container.finished_at = EXITED, code, self._clock()
+        container.health = ""
 
     # Drift: what happens to a machine behind the reconciler's back. None of it counts as an effect.
 
@@ -343,8 +381,16 @@ class Simulated:
         del self.world.containers[self.world.get(stack, key).name]
 
     def pause(self, stack: str, key: str) -> None:
-        """Somebody pauses it."""
-        self.world.get(stack, key).state = PAUSED
+        """Somebody pauses it, once it is healthy."""
+        container = self.world.get(stack, key)
+        container.state = PAUSED
+        container.health = container.health and IS_HEALTHY
+
+    def sicken(self, stack: str, key: str) -> None:
+        """Its health check fails, if it has one."""
+        container = self.world.get(stack, key)
+        if container.state == RUNNING and container.health:
+            container.health = UNHEALTHY
 
     def break_down(self, stack: str, key: str, fault: str = "its monitor is gone") -> None:
         """Something around a running container breaks."""
@@ -387,6 +433,7 @@ _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
     CreateContainer: Simulated._create,  # noqa: SLF001
     PrepareContainer: Simulated._prepare,  # noqa: SLF001
     StartContainer: Simulated._start,  # noqa: SLF001
+    AwaitContainer: Simulated._await,  # noqa: SLF001
     StopContainer: Simulated._stop,  # noqa: SLF001
     UpdateContainer: Simulated._update,  # noqa: SLF001
     RemoveContainer: Simulated._remove,  # noqa: SLF001

@@ -50,6 +50,8 @@ class SimulatedContainer:
         self.error = ""
         self.faults: tuple[str, ...] = ()
         self.restart_count = 0
+        self.health = ""
+        self.health_restarts = 0
         self.log: list[str] = []
         self.created_at = self.started_at = self.finished_at = 0.0
 
@@ -60,7 +62,7 @@ class SimulatedContainer:
     def observed(self) -> ObservedContainer:
         names = (
             "id name state stack key image image_id settings origin exit_code error stopped_by_hand restart_count "
-            "address ports anonymous faults created_at started_at finished_at"
+            "health health_restarts address ports anonymous faults created_at started_at finished_at"
         )
         return ObservedContainer(**{name: getattr(self, name) for name in names.split()})
 
