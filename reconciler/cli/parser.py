@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconciler.cli.catalogue import SUMMARIES
-from reconciler.kits.errors import UsageError
+from reconciler.kits.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +100,16 @@ def number_from(lowest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def duration(text: str) -> float:
+    """An argparse type: seconds of "90s", "1m30s" or "10"."""
+    from reconciler.kits.units import parse_duration  # noqa: PLC0415 - when the option is given
+
+    try:
+        return parse_duration(text)
+    except ReconcilerError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 def _width() -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_pass_options(parser: Parser) -> None:
     """The options of every verb that makes a pass."""
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for a stack that another run holds")
+    parser.add_argument("--no-lock-wait", action="store_true", help="do not wait for a stack that another run holds")
     parser.add_argument("--parallel", type=number_from(1), metavar="N", help="how many steps run at once")
     parser.add_argument("--take-over", action="store_true", help="go on with a stack that came from another file")
     parser.add_argument("-q", "--quiet", action="store_true", help="only errors")
@@ -40,13 +40,15 @@ def carry_out(
     planning: Options,
     idle: str,
     approve: Approve | None = None,
+    patience: float | None = None,
 ) -> int:
-    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`.
+    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`,
+    `patience` as for `Manner`.
 
     Output that can't be written any more does not end the pass.
     """
     with enduring() as (output, _):
-        code = _pass(options, shell, make_pass, planning=planning, idle=idle, approve=approve)
+        code = _pass(options, shell, make_pass, planning=planning, idle=idle, approve=approve, patience=patience)
         output.flush()
         if output.lost and not isinstance(output.lost, BrokenPipeError):
             shell.note(f"standard output could not be written: {output.lost.strerror}; the pass went on without it")
@@ -61,14 +63,16 @@ def _pass(
     planning: Options,
     idle: str,
     approve: Approve | None,
+    patience: float | None,
 ) -> int:
     reporter = reporter_for(shell, idle=idle, quiet=options.quiet or options.json, approve=approve)
     manner = Manner(
         " ".join(["reconciler", *sys.argv[1:]]),
         options=planning,
-        wait=not options.no_wait,
+        wait=not options.no_lock_wait,
         width=options.parallel,
         cancel=reporter.interrupts.asked,
+        patience=patience,
     )
     try:
         made = make_pass(manner, reporter)

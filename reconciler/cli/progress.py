@@ -46,6 +46,7 @@ _DOING = {
     "repair": "repairing",
     "prepare": "preparing",
     "start": "starting",
+    "wait": "waiting for",
     "update": "updating",
     "stop": "stopping",
     "remove": "removing",
@@ -116,9 +117,14 @@ class Lines(PassReporter):
         self.show(coloured_plan(render(plan)))
 
     def finished(self, step: Step, outcome: Outcome, seconds: float) -> None:
-        if not self._quiet:
-            word = _DONE[step.action.verb] if outcome.changed else "already " + _DONE[step.action.verb]
-            self.show(f"{paint(word, GREEN, sys.stdout)} {name_of(step)} ({seconds:.2f}s)")
+        if self._quiet:
+            return
+        if step.action.verb == "wait":
+            state = paint(outcome.details.get("state", "ready"), GREEN, sys.stdout)
+            self.show(f"{name_of(step)} is {state} ({seconds:.2f}s)")
+            return
+        word = _DONE[step.action.verb] if outcome.changed else "already " + _DONE[step.action.verb]
+        self.show(f"{paint(word, GREEN, sys.stdout)} {name_of(step)} ({seconds:.2f}s)")
 
     def failed(self, step: Step, error: BaseException, seconds: float) -> None:
         """The step's name alone: the error is told in full at the end."""
@@ -127,7 +133,8 @@ class Lines(PassReporter):
         if isinstance(error, Cancelled):
             what = f"{paint('interrupted', YELLOW, sys.stdout)} while {_DOING[step.action.verb]}"
         else:
-            what = f"{paint('failed', RED, sys.stdout)} to {step.action.verb}"
+            verb = "wait for" if step.action.verb == "wait" else step.action.verb
+            what = f"{paint('failed', RED, sys.stdout)} to {verb}"
         self.show(f"{what} {name_of(step)} ({seconds:.2f}s)")
 
     def undone(self, step: Step, error: BaseException | None) -> None:
@@ -177,6 +184,9 @@ class Live(Lines):
     def failed(self, step: Step, error: BaseException, seconds: float) -> None:
         self._forget(step)
         super().failed(step, error, seconds)
+
+    def skipped(self, step: Step) -> None:
+        self._forget(step)  # a wait of which nothing would come any more
 
     def show(self, text: str) -> None:
         with self._out:

@@ -144,6 +144,11 @@ class Schedule:
             pending += new
         return seen
 
+    def pointless(self, number: int) -> bool:
+        """Whether nothing comes of a running wait any more: after a failure, unless who it is for is brought back."""
+        rescue = self._rescue
+        return rescue is not None and rescue.isdisjoint((number, *self._waiters[number]))
+
     @property
     def skipped(self) -> tuple[Step, ...]:
         """The steps that have not begun, in order."""

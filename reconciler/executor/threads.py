@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.executor.report import Reporter, Result
 from reconciler.executor.schedule import TRANSFER, WAIT, WORK, Schedule
+from reconciler.model.action import AwaitContainer
 from reconciler.runtimes.base import Cancelled, Context
 
 if TYPE_CHECKING:
@@ -50,26 +51,37 @@ def execute(
     cancel: Callable[[], bool] = never,
     *,
     width: int | None = None,
+    deadline: float | None = None,
 ) -> Result:
     """Carry a plan out and say how it went; raises nothing for a step that fails (see `Result.error`).
+
+    `deadline` (monotonic seconds, None = no limit) is for the steps that wait for containers to be healthy or done.
 
     Once `cancel()` is true, running steps go on to their next safe point and no new one begins. Whoever wants that of
     Ctrl-C sets it from a signal handler: a KeyboardInterrupt would leave the steps that run to themselves. What a step raises that is no Exception (a SystemExit, a simulated crash) is raised here, once the
     others that run have ended.
     """
-    return _Run(plan, runtime, reporter or Reporter(), cancel, width or default_width()).result()
+    return _Run(plan, runtime, reporter or Reporter(), cancel, width or default_width(), deadline).result()
 
 
 class _Run:
     """One execution: the schedule, the pool, and what has come out so far."""
 
     def __init__(
-        self, plan: Plan, runtime: Runtime, reporter: Reporter, cancel: Callable[[], bool], width: int
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        reporter: Reporter,
+        cancel: Callable[[], bool],
+        width: int,
+        deadline: float | None,
     ) -> None:
         self._plan = plan
         self._runtime = runtime
         self._reporter = reporter
         self._cancel = cancel
+        self._deadline = deadline
+        self._given_up: list[Step] = []
         self._schedule = Schedule(plan, {WORK: width, WAIT: _STOPS, TRANSFER: _TRANSFERS})
         self._tasks: SimpleQueue[Step | None] = SimpleQueue()
         self._endings: SimpleQueue[Ending] = SimpleQueue()
@@ -88,7 +100,7 @@ class _Run:
             thread.join()
         if self._fatal:
             raise self._fatal
-        self._result.skipped = self._schedule.skipped
+        self._result.skipped = tuple(sorted((*self._schedule.skipped, *self._given_up), key=lambda step: step.number))
         for step in self._result.skipped:
             self._reporter.skipped(step)
         self._result.cancelled = self._cancel()
@@ -122,6 +134,9 @@ class _Run:
             self._schedule.fail(step.number)
             if not isinstance(ending, Exception):
                 self._fatal = self._fatal or ending
+            if isinstance(ending, Cancelled) and not self._cancel():
+                self._given_up.append(step)  # told with those that are skipped
+                return
             if isinstance(ending, Cancelled):
                 self._result.cut_short.append(step)
             else:
@@ -144,9 +159,11 @@ class _Run:
             self._endings.put((step, ending, monotonic() - begun))
 
     def _perform(self, step: Step, action: Action) -> Outcome:
+        waits = isinstance(action, AwaitContainer)
         context = Context(
             action_id=f"{self._plan.stack}/{step.number}",
-            cancelled=self._cancel,
+            deadline=self._deadline if waits else None,
+            cancelled=(lambda: self._cancel() or self._schedule.pointless(step.number)) if waits else self._cancel,
             progress=lambda text: self._reporter.progress(step, text),
         )
         return self._runtime.perform(action, context)

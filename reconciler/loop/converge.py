@@ -66,10 +66,11 @@ class Manner:
     """How to go about a pass.
 
     `command` is what others read while they wait for us; without `wait` a held stack is a LockedError; `width` is how
-    many steps run at once (None: the executor's default); `cancel()` turning true ends the pass at a safe point.
+    many steps run at once (None: the executor's default); `cancel()` turning true ends the pass at a safe point. After
+    `patience` seconds (None: no limit) containers that are waited for and not healthy, or not done, make it fail.
     """
 
-    __slots__ = ("cancel", "command", "options", "wait", "width")
+    __slots__ = ("cancel", "command", "options", "patience", "wait", "width")
 
     def __init__(
         self,
@@ -79,12 +80,14 @@ class Manner:
         wait: bool = True,
         width: int | None = None,
         cancel: Callable[[], bool] = _never,
+        patience: float | None = None,
     ) -> None:
         self.command = command
         self.options = options or Options()
         self.wait = wait
         self.width = width
         self.cancel = cancel
+        self.patience = patience
 
 
 def preview(path: str, runtime: Runtime, options: Options) -> Plan:
@@ -152,7 +155,8 @@ def _carry_out(
     from reconciler.executor.threads import execute  # noqa: PLC0415 - threads are not needed where nothing is to do
 
     def perform(steps: Plan) -> Result:
-        return execute(steps, runtime, reporter, manner.cancel, width=manner.width)
+        deadline = None if manner.patience is None else monotonic() + manner.patience
+        return execute(steps, runtime, reporter, manner.cancel, width=manner.width, deadline=deadline)
 
     if stack and made.steps[0].action.verb == "pull":  # pulls come first
         from reconciler.loop.pulling import pull_first  # noqa: PLC0415 - only with pulls
@@ -167,26 +171,42 @@ def _carry_out(
         from reconciler.loop.blame import locate  # noqa: PLC0415 - after a failure only
 
         locate(result.failed, stack)
+    _add_logs(made, result, runtime)
     return Pass(made, result, tuple(_ended(made, result, runtime)))
+
+
+def _add_logs(made: Plan, result: Result, runtime: Runtime) -> None:
+    """Let the errors of containers that were waited for in vain end with the last lines of their logs."""
+    from reconciler.model.action import AwaitContainer  # noqa: PLC0415 - loaded by now
+
+    for step, error in result.failed:
+        if isinstance(step.action, AwaitContainer) and isinstance(error, ReconcilerError) and error.code == "condition":
+            error.message += _log_of(runtime, made.stack, step.action.key)
+
+
+def _log_of(runtime: Runtime, stack: str, key: str) -> str:
+    lines = runtime.culprit(stack, key).splitlines()
+    return "; its log ends with" + "".join(f"\n    | {line}" for line in lines) if lines else "; it wrote nothing"
 
 
 def _ended(made: Plan, result: Result, runtime: Runtime) -> Iterator[tuple[str, ReconcilerError]]:
     """The containers that this pass started and that have failed since, each with the end of its log."""
-    from reconciler.model.action import StartContainer  # noqa: PLC0415 - loaded by now
+    from reconciler.model.action import AwaitContainer, StartContainer  # noqa: PLC0415 - loaded by now
 
+    told = {step.action.key for step, _ in result.failed if isinstance(step.action, AwaitContainer)}
     started = [step.action.key for step in result.done if isinstance(step.action, StartContainer)]
+    started = [key for key in started if key not in told]
     if not started or result.interrupted:
         return
     ended = runtime.settled(made.stack, started, monotonic() + SETTLE_SECONDS)
     for key, (code, text) in sorted(ended.items()):
         if code or text:
-            log = "".join(f"\n    | {line}" for line in runtime.culprit(made.stack, key).splitlines())
             yield (
                 key,
                 ReconcilerError(
                     f"container {key} ended at once with exit code {code}"
                     + (f": {text}" if text else "")
-                    + (f"; its log ends with{log}" if log else "; it wrote nothing"),
+                    + _log_of(runtime, made.stack, key),
                     code="ended-at-once",
                 ),
             )

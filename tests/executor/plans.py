@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from reconciler.model.action import PullImage, RemoveContainer, StartContainer, StopContainer
-from reconciler.model.plan import BEHIND, CREATE, OPENS, REPLACE, Plan, Step
+from reconciler.model.action import AwaitContainer, PullImage, RemoveContainer, StartContainer, StopContainer
+from reconciler.model.plan import BEHIND, CREATE, OPENS, REPLACE, WAIT, Plan, Step
 
 KINDS = [StartContainer, StopContainer, RemoveContainer]
 
@@ -20,6 +20,10 @@ def start(number, after=(), key="", **more):
 
 def stop(number, after=(), key="", change=REPLACE):
     return step(number, StopContainer("s", key or f"c{number}"), after, change=change)
+
+
+def wait(number, after, key):
+    return step(number, AwaitContainer("s", key, "service_healthy"), after, change=WAIT)
 
 
 def pull(number, after=()):

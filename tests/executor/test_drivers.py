@@ -5,13 +5,14 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import graphs, plan_of, start, stop
+from plans import graphs, plan_of, start, stop, wait
 
 from reconciler.executor import threads, virtual
 from reconciler.executor.report import Reporter
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.kits.source import Position
 from reconciler.model.action import RemoveContainer, StartContainer
+from reconciler.model.plan import REPLACE
 from reconciler.runtimes.base import Cancelled, Outcome
 
 LONG = 20.0  # seconds that a broken driver hangs a test for; a right one never waits that long
@@ -223,3 +224,55 @@ def test_contexts_name_their_step():
     machine = Machine()
     threads.execute(plan_of(start(1), start(2, [1])), machine)
     assert [context.action_id for context in machine.contexts] == ["s/1", "s/2"]
+
+
+def waiting(*, until):
+    """A runtime that waits, as `AwaitContainer` asks it to, until it is cancelled or `until` is set."""
+
+    def wait(context):
+        while not until.wait(0.005):
+            if context.cancelled():
+                raise Cancelled
+
+    return wait
+
+
+def test_after_a_failure_nobody_waits_on_but_for_what_is_to_come_back():
+    over = threading.Event()
+    plan = plan_of(
+        stop(1, key="old"),
+        wait(2, (), "slow"),
+        wait(3, (1,), "needed"),
+        start(4, (3,), "old", change=REPLACE),
+        start(5, (2,), "new"),
+        start(6, (), "bad"),
+    )
+
+    def fail(_context):
+        while not {"slow", "needed"} <= {getattr(action, "key", "") for action in machine.performed}:
+            over.wait(0.005)
+        threading.Timer(0.05, over.set).start()
+        fails(None)
+
+    machine = Machine(slow=waiting(until=threading.Event()), needed=waiting(until=over), bad=fail)
+    diary = Diary()
+    result = threads.execute(plan, machine, diary, deadline=7.0)
+    assert [step.number for step, _ in result.failed] == [6]
+    assert sorted(step.number for step in result.done) == [1, 3, 4]
+    assert [step.number for step in result.skipped] == [2, 5]
+    assert diary.lines[-2:] == ["skipped 2", "skipped 5"]
+    assert not result.interrupted
+    deadlines = {context.action_id: context.deadline for context in machine.contexts}
+    assert deadlines == {"s/1": None, "s/2": 7.0, "s/3": 7.0, "s/4": None, "s/6": None}
+
+
+def test_a_wait_that_is_cancelled_is_cut_short():
+    asked = threading.Event()
+
+    def wait_on(context):
+        asked.set()
+        waiting(until=threading.Event())(context)
+
+    result = threads.execute(plan_of(wait(1, (), "slow")), Machine(slow=wait_on), cancel=asked.is_set)
+    assert [step.number for step in result.cut_short] == [1]
+    assert result.error().code == "interrupted"

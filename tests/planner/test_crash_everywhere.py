@@ -16,6 +16,13 @@ containers:
 volumes: {data: }
 """
 
+JOB_FIRST = """
+containers:
+  db: {image: db, healthcheck: {test: [CMD, x]}}
+  migrate: {image: app, depends_on: ["db:service_healthy"]}
+  web: {image: app, depends_on: ["db:service_healthy", "migrate:service_completed_successfully"]}
+"""
+
 WAYS = {
     "first up": (None, PAIR, ()),
     "the link's target changes": (PAIR, PAIR.replace("image: db", "image: db:2"), ()),
@@ -50,9 +57,7 @@ WAYS = {
     ),
     "a job comes first, and the next waits for a healthy one": (
         None,
-        "containers: {db: {image: db, healthcheck: {test: [CMD, x]}},"
-        " migrate: {image: app, depends_on: ['db:service_healthy']},"
-        " web: {image: app, depends_on: ['db:service_healthy', 'migrate:service_completed_successfully']}}",
+        JOB_FIRST,
         (),
     ),
     "labels change in place": (PAIR, PAIR.replace("links: [db]", "links: [db], labels: {a: b}"), ()),

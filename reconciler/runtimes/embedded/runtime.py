@@ -132,6 +132,8 @@ class EmbeddedRuntime:
             case kinds.StartContainer():
                 record = self._record(action.stack, action.key)
                 self.engine.lifecycle.start(record.id)
+            case kinds.AwaitContainer():
+                raise ReconcilerError(f"{action.condition} can't be waited for by this runtime yet", code="unsupported")
             case kinds.StopContainer():
                 record = self._record(action.stack, action.key)
                 ran = self.engine.lifecycle.stop(record.id, cancelled=context.cancelled)

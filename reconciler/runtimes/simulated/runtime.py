@@ -21,7 +21,6 @@ from reconciler.model.action import (
     UpdateContainer,
 )
 from reconciler.model.desired import COMPLETED, HEALTHY
-from reconciler.model.observed import HEALTHY as IS_HEALTHY
 from reconciler.model.observed import (
     CREATED,
     DEAD,
@@ -34,6 +33,7 @@ from reconciler.model.observed import (
     ObservedImage,
     PortBinding,
 )
+from reconciler.model.observed import HEALTHY as IS_HEALTHY
 from reconciler.runtimes.base import Capabilities, Context, Event, Outcome
 from reconciler.runtimes.simulated.faults import Faults
 from reconciler.runtimes.simulated.world import SimulatedContainer, SimulatedVolume, World
