@@ -59,6 +59,27 @@ class Parser(argparse.ArgumentParser):
         return " ".join(self.format_usage().split()) + f"; more with {self.prog} --help"
 
 
+class SubParser(Parser):
+    """The parser of a verb's own verb, as argparse makes it."""
+
+    def __init__(self, *, prog: str, description: str) -> None:
+        super().__init__(prog.removeprefix("reconciler "), description=description)
+
+
+def add_verbs(parser: Parser) -> Callable[[str, str], Parser]:
+    """Verbs of a verb (`volume ls`); the name of the one that was chosen is `options.action`.
+
+    Returns what adds one: (name, summary) -> its parser.
+    """
+    verbs = parser.add_subparsers(metavar="VERB", dest="action", required=True, parser_class=SubParser, title="verbs")
+
+    def add(name: str, summary: str) -> Parser:
+        made: Parser = verbs.add_parser(name, help=summary, description=summary + ".")
+        return made
+
+    return add
+
+
 def parser_for(verb: str, add_arguments: Callable[[Parser], None]) -> Parser:
     """The parser of a verb with its own options and those that all verbs have."""
     parser = Parser(verb)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from reconciler.kits.frozen import Frozen, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.model.observed import PortBinding
 
@@ -46,12 +46,36 @@ class ContainerSummary(Frozen):
 
 
 class ImageSummary(Frozen):
-    """An image under one name; `reference` is "" for one without. `size` in bytes, `created_at` in seconds."""
+    """An image under one name; `reference` is "" for one without, or by digest. `size` in bytes, `created_at` in seconds.
+
+    `digest` is what its registry called it (`sha256:...`), "" where none did; `origin` where it came from, for a person.
+    """
 
     reference: str
     id: str
     created_at: float
     size: int
+    digest: str = ""
+    origin: str = ""
+
+
+class RemovedImages(Frozen):
+    """What has gone: ("untagged", name) and ("deleted", id), in the order of images; `reclaimed` bytes of disk space."""
+
+    lines: tuple[tuple[str, str], ...] = ()
+    reclaimed: int = 0
+
+
+class UnusedImages(Frozen):
+    """Which images without a container go: those without a name, or all with `tagged`.
+
+    `until`: only those made before (seconds since the epoch, None = whenever). `labels` are (key, value or None for any,
+    whether the image must have it or must not).
+    """
+
+    tagged: bool = False
+    until: float | None = None
+    labels: tuple[tuple[str, str | None, bool], ...] = ()
 
 
 class LayerProgress(Frozen):
@@ -168,8 +192,20 @@ class Console(Protocol):
     def images(self) -> tuple[ImageSummary, ...]:
         """Local images, one row a name, newest first."""
 
-    def load(self, path: str, progress: Callable[[str], None] = silent) -> tuple[str, ...]:
-        """Load a docker-archive or OCI layout (folder or file, "-" = standard input); the names it brought."""
+    def load(self, path: str, progress: Callable[[str], None] = silent, origin: str = "") -> tuple[str, ...]:
+        """Load a docker-archive or OCI layout (folder or file, "-" = standard input); the names it brought.
+
+        `origin` is kept with the images, "" = the path.
+        """
+
+    def save(self, names: Sequence[str], target: str, form: str = "docker") -> None:
+        """Write images to an archive: the file `target`, "-" = standard output; `form` is docker or oci.
+
+        A name without a tag stands for all tags of its repository.
+        """
+
+    def tag(self, source: str, reference: str) -> None:
+        """Give an image another name, taking it from the image that had it."""
 
     def pull(
         self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
@@ -179,8 +215,14 @@ class Console(Protocol):
     def import_image(self, path: str, reference: str) -> str:
         """Make an image of a root file system in a tar file; its id."""
 
-    def remove_image(self, reference: str) -> tuple[str, ...]:
-        """Take a name away, and the image with its last name; lines saying what was untagged and deleted."""
+    def remove_image(self, reference: str, *, force: bool = False) -> RemovedImages:
+        """Take a name away, and the image with its last name; refused (code "in-use") while a container has that.
+
+        With `force` only the name goes then, and by id several names go.
+        """
+
+    def prune_images(self, unused: UnusedImages) -> RemovedImages:
+        """Remove images that no container has, running or not."""
 
     def volumes(self) -> tuple[VolumeSummary, ...]:
         """All volumes by name."""

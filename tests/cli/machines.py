@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.kits.errors import ReconcilerError
 from reconciler.runtimes.base import Capabilities
+from reconciler.runtimes.console import RemovedImages
 
 
 def not_found(kind, name):
@@ -22,6 +23,7 @@ class Shelf:
         self._logs = tuple(logs)
         self._objects = objects or {}
         self.calls = []
+        self.pruned = RemovedImages((("untagged", "<none>"), ("deleted", "sha256:abc")), 12_345_678)
 
     def containers(self):
         return self._containers
@@ -57,12 +59,21 @@ class Shelf:
             if name and verb not in {"create_volume", "import_image"}:
                 self._check(verb, name)
             self.calls.append((verb, name, *args, *sorted(options.items())))
-            return {"load": ("mariadb:10.11", "a\x1b[2Jb:1"), "remove_image": ("Untagged: " + name,)}.get(verb, name)
+            match verb:
+                case "load":
+                    return ("mariadb:10.11", "a\x1b[2Jb:1")
+                case "remove_image":
+                    return RemovedImages((("untagged", name), ("deleted", "sha256:abc")), 7)
+                case "prune_images":
+                    return self.pruned
+            return name
 
         return call
 
     def _check(self, verb, name):
         if verb in ("start", "stop", "kill", "remove"):
             self.container(name)
+        if verb == "remove_image" and name == "nosuch":
+            raise not_found("image", name)
         if verb == "remove_volume" and name not in [volume.name for volume in self._volumes]:
             raise not_found("volume", name)

@@ -195,6 +195,32 @@ def test_images(call):
     )
     assert call(shelf, "images", "-q", "mariadb").out == "aaaaaaaaaaaa\n"
     assert call(shelf, "images", "mariadb:10.6").out.count("\n") == 1
+    assert call(shelf, "image", "ls", "-q", "mariadb").out == "aaaaaaaaaaaa\n"
+
+
+def test_images_with_digests_and_origins(call):
+    digest = "sha256:" + "d" * 64
+    moved = "docker.io/library/mariadb@" + digest
+    shelf = Shelf(
+        images=[
+            ImageSummary(
+                "docker.io/library/mariadb:10.11", "sha256:" + "a" * 64, NOW, 999, digest, "pulled from docker.io"
+            ),
+            ImageSummary(moved, "sha256:" + "b" * 64, NOW, 999, digest),
+            ImageSummary("mine:1", "sha256:" + "c" * 64, NOW, 999, "", "built here"),
+        ]
+    )
+    rows = [line.split()[:4] for line in call(shelf, "images", "--digests").out.splitlines()]
+    assert rows == [
+        ["REPOSITORY", "TAG", "DIGEST", "IMAGE"],
+        ["mariadb", "10.11", digest, "aaaaaaaaaaaa"],
+        ["mariadb", "<none>", digest, "bbbbbbbbbbbb"],
+        ["mine", "1", "<none>", "cccccccccccc"],
+    ]
+    found = json.loads(call(shelf, "images", "--json").out)
+    assert [(image["origin"], image["digest"]) for image in found] == [
+        ("pulled from docker.io", digest), ("", digest), ("built here", ""),
+    ]  # fmt: skip
 
 
 def test_volume_ls(call):

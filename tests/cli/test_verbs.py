@@ -1,5 +1,6 @@
 """The verbs that act on containers, images and volumes: what they pass on, print and return."""
 
+import io
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ import pytest
 from machines import Shelf
 
 from reconciler.kits.errors import ReconcilerError
-from reconciler.runtimes.console import ContainerSummary, LogRecord, VolumeSummary
+from reconciler.runtimes.console import ContainerSummary, LogRecord, RemovedImages, UnusedImages, VolumeSummary
 
 
 def shelf(*names, **more):
@@ -41,7 +42,20 @@ def test_each_name_is_tried_and_the_errors_come_at_the_end(call, verb):
         (["volume", "create", "data"], ("create_volume", "data")),
         (["volume", "rm", "spare"], ("remove_volume", "spare")),
         (["import", "root.tar", "base:1"], ("import_image", "root.tar", "base:1")),
-        (["rmi", "base:1"], ("remove_image", "base:1")),
+        (["rmi", "base:1"], ("remove_image", "base:1", ("force", False))),
+        (["image", "rm", "-f", "base:1"], ("remove_image", "base:1", ("force", True))),
+        (["tag", "base:1", "mine"], ("tag", "base:1", "mine")),
+        (["image", "tag", "base:1", "mine"], ("tag", "base:1", "mine")),
+        (["save", "base:1", "mine", "-o", "x.tar"], ("save", ["base:1", "mine"], "x.tar", "docker")),
+        (["save", "base"], ("save", ["base"], "-", "docker")),
+        (["image", "save", "--format", "oci", "base"], ("save", ["base"], "-", "oci")),
+        (["image", "import", "root.tar", "base:1"], ("import_image", "root.tar", "base:1")),
+        (["image", "prune", "-f"], ("prune_images", UnusedImages())),
+        (["image", "prune", "-af"], ("prune_images", UnusedImages(tagged=True))),
+        (
+            ["image", "prune", "-f", "--filter", "label=a", "--filter", "label!=b=c=d", "--filter", "until=1700000000"],
+            ("prune_images", UnusedImages(until=1.7e9, labels=(("a", None, True), ("b", "c=d", False)))),
+        ),
     ],
 )
 def test_options_reach_the_machine(call, argv, expected):
@@ -66,6 +80,55 @@ def test_load_says_what_it_brought_with_hostile_names_escaped(call):
     ran = call(machine, "load", "-i", "images.tar")
     assert ran.out == "Loaded image: mariadb:10.11\nLoaded image: a\\x1b[2Jb:1\n"
     assert machine.calls[0][:2] == ("load", "images.tar")
+
+
+def test_load_notes_the_origin_it_is_told(call):
+    machine = shelf()
+    assert call(machine, "image", "load", "-q", "--origin", "built here", "x.tar").code == 0
+    assert machine.calls[0][-1] == "built here"
+
+
+def test_rmi_says_what_has_gone_and_force_forgives_missing_ones(call):
+    ran = call(shelf(), "rmi", "base:1", "nosuch", "a\x1b[2J:1")
+    assert ran.out == "Untagged: base:1\nDeleted: sha256:abc\nUntagged: a\\x1b[2J:1\nDeleted: sha256:abc\n"
+    assert (ran.code, ran.err) == (1, "error: no such image: nosuch\n")
+    forced = call(shelf(), "rmi", "-f", "nosuch")
+    assert (forced.code, forced.out, forced.err) == (0, "", "error: no such image: nosuch\n")
+
+
+_QUESTION = "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
+_PRUNED = "Deleted Images:\nuntagged: <none>\ndeleted: sha256:abc\n\nTotal reclaimed space: 12.3MB\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [("y\n", _PRUNED), ("Y\n", _PRUNED), ("yes\n", ""), ("\n", ""), ("", "")],
+)
+def test_image_prune_asks_first(call, monkeypatch, answer, shown):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    machine = shelf()
+    ran = call(machine, "image", "prune")
+    assert (ran.code, ran.out) == (0, _QUESTION + (shown or "Total reclaimed space: 0B\n"))
+    assert bool(machine.calls) == bool(shown)
+
+
+def test_image_prune_of_nothing_says_only_that(call):
+    machine = shelf()
+    machine.pruned = RemovedImages()
+    assert call(machine, "image", "prune", "-f").out == "Total reclaimed space: 0B\n"
+    monk = call(machine, "image", "prune", "-f", "--filter", "dangling=true")
+    assert (monk.code, monk.err.splitlines()[0]) == (125, 'error: invalid filter "dangling"')
+    for wrong in ("until", "until=", "until=yesterday"):
+        assert call(machine, "image", "prune", "-f", "--filter", wrong).code == 125
+
+
+def test_save_does_not_write_to_a_terminal(monkeypatch, call):
+    monkeypatch.setattr("reconciler.cli.verbs.save.on_terminal", lambda _stream: True)
+    machine = shelf()
+    ran = call(machine, "save", "base:1")
+    assert (ran.code, machine.calls) == (125, [])
+    assert "cowardly refusing to save to a terminal" in ran.err
+    assert call(machine, "save", "base:1", "-o", "x.tar").code == 0
 
 
 @pytest.mark.parametrize(

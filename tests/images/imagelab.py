@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import platform
+import signal
 import stat
 import tarfile
 
@@ -19,6 +20,7 @@ except ImportError:
     from backports import zstd
 
 from reconciler.engine.images.catalog import Images
+from reconciler.engine.kernel import effects
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
 
@@ -205,3 +207,36 @@ def _xattrs(path):
     with contextlib.suppress(OSError):
         return {key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)}
     return {}
+
+
+class KillAt:
+    """A watcher of effects that kills this process before or after the one of that number."""
+
+    def __init__(self, number, *, after):
+        self.left, self.after_it = number, after
+
+    def before(self, _name, _arguments):
+        self._count(at=not self.after_it)
+
+    def after(self, _name, _arguments):
+        self._count(at=self.after_it)
+
+    def _count(self, *, at):
+        if at:
+            self.left -= 1
+            if self.left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(act, watcher=None):
+    """Run it in a process of its own; its wait status."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            effects.watch(watcher)
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

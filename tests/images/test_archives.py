@@ -15,12 +15,14 @@ from imagelab import (
     OTHER,
     OURS,
     PACKERS,
+    KillAt,
     Layout,
     config_of,
     docker_files,
     entry,
     folder,
     images_at,
+    in_child,
     load,
     picture,
     remains,
@@ -32,7 +34,6 @@ from imagelab import (
 )  # fmt: skip
 
 from reconciler.engine.images.streams import Limits
-from reconciler.engine.kernel import effects
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -351,37 +352,6 @@ def test_a_full_disk_is_named_and_left_as_it_was(tmp_path, small_disk, layer, pa
 # Killed anywhere
 
 
-class _KillAt:
-    def __init__(self, number, *, after):
-        self.left, self.after_it = number, after
-
-    def before(self, _name, _arguments):
-        self._count(at=not self.after_it)
-
-    def after(self, _name, _arguments):
-        self._count(at=self.after_it)
-
-    def _count(self, *, at):
-        if at:
-            self.left -= 1
-            if self.left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-def in_child(act, watcher=None):
-    """Run it in a process of its own; its wait status."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            effects.watch(watcher)
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_killed_at_any_effect_the_next_load_ends_as_if_nothing_had_been(tmp_path):
     small = [tar(folder("d"), entry("d/f", data=b"x")), tar(folder("d"), entry("d/g"), entry("t/u"))]
     archive = write_tar(tmp_path / "a.tar", docker_files(small))
@@ -392,7 +362,7 @@ def test_killed_at_any_effect_the_next_load_ends_as_if_nothing_had_been(tmp_path
     for after in (False, True):
         for number in range(1000):
             root = str(tmp_path / f"{after}{number}")
-            status = in_child(lambda root=root: load(root, archive), _KillAt(number, after=after))
+            status = in_child(lambda root=root: load(root, archive), KillAt(number, after=after))
             if status == 0:
                 break
             assert status == -signal.SIGKILL

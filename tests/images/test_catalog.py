@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -12,11 +15,14 @@ from hypothesis import strategies as st
 from imagelab import (
     NOTHING,
     OURS,
+    KillAt,
     Layout,
     config_of,
     docker_files,
     entry,
     images_at,
+    in_child,
+    load,
     picture,
     remains,
     sha,
@@ -27,6 +33,7 @@ from imagelab import (
 from reconciler.engine.images import configuration
 from reconciler.engine.images.catalog import Arrival
 from reconciler.engine.images.layers import LayerSource
+from reconciler.engine.images.removal import Prunable, Removal
 from reconciler.engine.images.streams import Span
 from reconciler.engine.records import HealthConfig
 from reconciler.kits.errors import ReconcilerError
@@ -86,12 +93,21 @@ def test_an_unknown_name_is_answered_with_the_nearest(two_images):
 def test_images_go_with_their_last_name_and_layers_with_their_last_image(two_images, root):
     images = two_images
     one, two = images.resolve("app:1"), images.resolve("other:1")
-    assert images.remove("app:1") == ("Untagged: app:1",)
+    assert images.remove("app:1").lines == (("untagged", "app:1"),)
     assert images.resolve("app:also").id == one.id
-    assert images.remove("app:also") == ("Untagged: app:also", f"Deleted: {one.id}")
-    assert sorted(os.listdir(f"{root}/layers")) == sorted(two.layers)
-    assert images.remove(two.id[7:19]) == ("Untagged: other:1", f"Deleted: {two.id}")
+    assert images.remove("app:also") == Removal((("untagged", "app:also"), ("deleted", one.id)), reclaimed=3)
+    assert sorted(os.listdir(f"{root}/layers")) == sorted(os.listdir(f"{root}/tarsplit")) == sorted(two.layers)
+    assert images.remove(two.id[7:19]) == Removal((("untagged", "other:1"), ("deleted", two.id)), reclaimed=7)
     assert remains(root) == NOTHING
+
+
+def have_container(images, image, name="web"):
+    with images._store.write() as rows:
+        rows.execute(
+            "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, state) "
+            "VALUES (?, ?, '', ?, '', '', 0, '', '', '')",
+            (name, name, image.id),
+        )
 
 
 @pytest.mark.kernel
@@ -99,19 +115,146 @@ def test_an_image_in_use_stays(two_images, root):
     images = two_images
     one = images.resolve("app:1")
     before = remains(root)
-    with images._store.write() as rows:
-        rows.execute(
-            "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, state) "
-            "VALUES ('1', 'web', '', ?, '', '', 0, '', '', '')",
-            (one.id,),
-        )
-    with pytest.raises(ReconcilerError, match="is in use by web") as caught:
-        images.remove(one.id)
-    assert caught.value.code == "in-use"
+    have_container(images, one)
+    for force in (False, True):
+        with pytest.raises(ReconcilerError, match="is in use by web") as caught:
+            images.remove(one.id, force=force)
+        assert caught.value.code == "in-use"
     assert remains(root) == before
-    assert images.remove("app:1") == ("Untagged: app:1",), "another name is left"
+    assert images.remove("app:1").lines == (("untagged", "app:1"),), "another name is left"
     with pytest.raises(ReconcilerError, match="in use"):
         images.remove("app:also")
+    assert images.remove("app:also", force=True) == Removal((("untagged", "app:also"),))
+    assert images.resolve(one.id) == one
+    assert set(one.layers) <= set(os.listdir(f"{root}/layers"))
+
+
+@pytest.mark.kernel
+def test_several_names_go_by_id_only_with_force(two_images):
+    one = two_images.resolve("app:1")
+    with pytest.raises(ReconcilerError, match="has several names: app:1, app:also") as caught:
+        two_images.remove(one.id)
+    assert caught.value.code == "several-names"
+    assert two_images.remove(one.id, force=True).lines == (
+        ("untagged", "app:1"), ("untagged", "app:also"), ("deleted", one.id),
+    )  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_names_by_digest_go_with_the_last_tag_or_by_themselves(images, tmp_path):
+    files, digest = manifest_of([BASE, ONE])
+    archive = write_tar(tmp_path / "a.tar", files)
+    images.load(archive)
+    image = images.resolve("app:1")
+    gone = (("untagged", f"app@{digest}"), ("deleted", image.id))
+    images.tag("app:1", "app:2")
+    assert images.remove("app:1").lines == (("untagged", "app:1"),)
+    assert images.remove("app:2").lines == (("untagged", "app:2"), *gone)
+    images.load(archive)
+    assert images.remove(f"app@{digest}").lines == gone[:1], "its tag stays"
+    assert images.remove("app:1").lines == (("untagged", "app:1"), gone[1])
+    images.load(archive)
+    images.tag("app:1", "reg.example:5000/mirror:1")
+    assert images.remove("app:1").lines == (("untagged", "app:1"), gone[0])
+    assert images.remove(image.id[7:17]).lines == (("untagged", "reg.example:5000/mirror:1"), gone[1])
+
+
+# Pruning
+
+
+@pytest.mark.kernel
+def test_prune_takes_what_nobody_uses_and_has_no_name(images, root, tmp_path):
+    for number, (layer, tags) in enumerate([(ONE, ["app:1"]), (TWO, ["app:1"]), (BASE, ["base:1"])]):
+        images.load(write_tar(tmp_path / f"{number}.tar", docker_files([BASE, layer], tags)))
+    dangling = sha(config_of([BASE, ONE]))
+    have_container(images, images.resolve("base:1"))
+    assert images.prune(Prunable()) == Removal((("deleted", dangling),), reclaimed=3)
+    assert images.prune(Prunable()) == Removal()
+    assert images.prune(Prunable(tagged=True)).lines == (
+        ("untagged", "app:1"),
+        ("deleted", sha(config_of([BASE, TWO]))),
+    )
+    assert sorted(os.listdir(f"{root}/layers")) == sorted(images.resolve("base:1").layers)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("wanted", "gone"),
+    [
+        ({}, "abc"),
+        ({"until": 1_000_000_000.0}, "a"),
+        ({"labels": (("team", None, True),)}, "bc"),
+        ({"labels": (("team", "blue", True),)}, "b"),
+        ({"labels": (("team", "blue", False),)}, "ac"),
+        ({"labels": (("team", None, True), ("team", "red", False))}, "b"),
+        ({"until": 2_000_000_000.0, "labels": (("team", "red", True),)}, ""),
+    ],
+)
+def test_prune_filters(images, tmp_path, wanted, gone):
+    made = {
+        "a": ("2001-01-01T00:00:00Z", {}),
+        "b": ("2020-01-01T00:00:00Z", {"team": "blue"}),
+        "c": ("", {"team": "red"}),
+    }
+    for name, (created, labels) in made.items():
+        config = config_of([BASE], created=created, config={"Labels": labels})
+        images.load(write_tar(tmp_path / f"{name}.tar", docker_files([BASE], [f"{name}:1"], config=config)))
+        with images._store.write() as rows:
+            rows.execute("UPDATE images SET created = ? WHERE created < 3e9", (3_000_000_000.0,))
+    done = images.prune(Prunable(tagged=True, **wanted))
+    assert "".join(sorted(name[0] for what, name in done.lines if what == "untagged")) == gone
+
+
+@pytest.mark.kernel
+def test_prune_killed_anywhere_leaves_nothing_that_the_next_does_not_take(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", docker_files([BASE, ONE]))
+    for after in (False, True):
+        for number in range(1000):
+            root = str(tmp_path / f"{after}{number}")
+            load(root, archive)
+            status = in_child(
+                lambda root=root: images_at(root).prune(Prunable(tagged=True)), KillAt(number, after=after)
+            )
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL
+            images = images_at(root)
+            there = images.find("app:1")
+            assert there is None or set(there.layers) <= set(os.listdir(f"{root}/layers"))
+            images.prune(Prunable(tagged=True))
+            images._store.close()
+            assert remains(root) == NOTHING, f"effect {number}, killed {'after' if after else 'before'} it"
+        assert number > 8, "the killing did not work"
+
+
+@pytest.mark.kernel
+def test_prunes_and_loads_at_once_leave_every_image_whole(root, tmp_path):
+    os.mkdir(root)
+    archives = [
+        write_tar(tmp_path / f"{n}.tar", docker_files([BASE, tar(entry(f"own{n}", data=b"x"))], [f"app:{n}"]))
+        for n in (0, 1)
+    ]
+    act = {
+        "load": "for _ in range(15): imagelab.load(sys.argv[2], sys.argv[3])",
+        "prune": "from reconciler.engine.images.removal import Prunable\n"
+        "for _ in range(40): imagelab.images_at(sys.argv[2]).prune(Prunable(tagged=True))",
+    }
+    setup = "import sys; sys.path.insert(0, sys.argv[1]); import imagelab\n"
+    here = os.path.dirname(__file__)
+    runs = [
+        subprocess.Popen([sys.executable, "-c", setup + act[what], here, root, archive])
+        for what, archive in (("load", archives[0]), ("load", archives[1]), ("prune", ""))
+    ]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    images = images_at(root)
+    for listed in images.list():
+        for short in listed.image.layers:
+            assert os.listdir(f"{root}/layers/{short}") != []
+    for archive in archives:
+        images.load(archive)
+    images.save(["app"], str(tmp_path / "out.tar"))
+    assert {short for n in (0, 1) for short in images.resolve(f"app:{n}").layers} == set(os.listdir(f"{root}/layers"))
+    images._store.close()
 
 
 @pytest.mark.kernel
@@ -253,7 +396,7 @@ def source_of(data, work):
 @pytest.mark.kernel
 def test_a_container_is_not_written_down_of_an_image_that_has_just_gone(two_images):
     image = two_images.resolve("app:1")
-    two_images.remove(image.id)
+    two_images.remove(image.id, force=True)
     with two_images._store.write() as connection, pytest.raises(ReconcilerError, match="just been removed"):
         two_images.claim(connection, image)
 

@@ -24,30 +24,33 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME[:TAG]", nargs="?", help="only images of this name")
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
     parser.add_argument("--no-trunc", action="store_true", help="cut nothing short")
+    parser.add_argument("--digests", action="store_true", help="show what the images' registries call them")
     add_json(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
     images = [image for image in shell.console.images() if not options.name or _matches(image, options.name)]
     if options.json:
-        keys = ("reference", "id", "created_at", "size")
+        keys = ("reference", "id", "created_at", "size", "digest", "origin")
         shell.json([{key: getattr(image, key) for key in keys} for image in images])
     elif options.quiet:
         for identifier in dict.fromkeys(image.id for image in images):
             shell.line(table.short_id(identifier, whole=options.no_trunc))
     else:
         now = time.time()
-        rows = (_row(image, now, whole=options.no_trunc) for image in images)
-        for line in table.table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows):
+        header = ("REPOSITORY", "TAG", *(["DIGEST"] if options.digests else []), "IMAGE ID", "CREATED", "SIZE")
+        rows = (_row(image, now, whole=options.no_trunc, digests=options.digests) for image in images)
+        for line in table.table(header, rows):
             shell.line(line)
     return 0
 
 
-def _row(image: ImageSummary, now: float, *, whole: bool) -> tuple[str, ...]:
+def _row(image: ImageSummary, now: float, *, whole: bool, digests: bool) -> tuple[str, ...]:
     name, tag = _name_and_tag(image.reference)
     return (
         name,
         tag,
+        *((image.digest or _NONE,) if digests else ()),
         table.short_id(image.id, whole=whole),
         table.ago(image.created_at, now),
         human_size(image.size),

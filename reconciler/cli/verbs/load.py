@@ -23,6 +23,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "-i", "--input", action="append", default=[], metavar="PATH", help="the same, as docker load has it"
     )
+    parser.add_argument(
+        "--origin",
+        metavar="TEXT",
+        default="",
+        help='where to note that they came from, e.g. "built here"; else the file',
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -36,7 +42,7 @@ def run(options: Any, shell: Shell) -> int:
             shell.note(printable(text))
 
     def load(path: str) -> None:
-        for name in shell.console.load(path, progress):
+        for name in shell.console.load(path, progress, options.origin):
             shell.line(f"Loaded image: {printable(name)}")
 
     return shell.each(paths, load, echo=False)

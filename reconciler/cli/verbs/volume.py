@@ -5,39 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.cli.objects import add_show_secrets, show
-from reconciler.cli.parser import Parser, add_json, add_names
+from reconciler.cli.parser import add_json, add_names, add_verbs
 from reconciler.cli.table import table
 from reconciler.kits.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
 
 
 def add_arguments(parser: Parser) -> None:
-    verbs = parser.add_subparsers(metavar="VERB", dest="action", required=True, parser_class=_SubParser, title="verbs")
-    listing = _verb(verbs, "ls", "List volumes")
+    verb = add_verbs(parser)
+    listing = verb("ls", "List volumes")
     listing.add_argument("-q", "--quiet", action="store_true", help="only names")
     add_json(listing)
-    inspection = _verb(verbs, "inspect", "Show all about volumes as JSON")
+    inspection = verb("inspect", "Show all about volumes as JSON")
     add_show_secrets(inspection)
     add_names(inspection, "VOLUME", "name as volume ls shows it")
-    create = _verb(verbs, "create", "Make a volume; one that is there is left as it is")
+    create = verb("create", "Make a volume; one that is there is left as it is")
     create.add_argument("name", metavar="NAME", nargs="?", default="", help="a random one if left out")
-    remove = _verb(verbs, "rm", "Delete volumes and their data; refused while a container has one")
+    remove = verb("rm", "Delete volumes and their data; refused while a container has one")
     remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
     add_names(remove, "VOLUME", "name as volume ls shows it")
-
-
-def _verb(verbs: Any, name: str, summary: str) -> Parser:
-    parser: Parser = verbs.add_parser(name, help=summary, description=summary + ".")
-    return parser
-
-
-class _SubParser(Parser):
-    def __init__(self, *, prog: str, description: str) -> None:
-        super().__init__(prog.removeprefix("reconciler "), description=description)
 
 
 def run(options: Any, shell: Shell) -> int:

@@ -13,8 +13,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.images import configuration, platforms, sources, streams, tars
-from reconciler.engine.images.catalog import Arrival, tag_of
+from reconciler.engine.images import configuration, platforms, rows, sources, streams, tars
+from reconciler.engine.images.catalog import Arrival
 from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
 from reconciler.engine.images.layers import LayerSource
 from reconciler.kits import references
@@ -80,7 +80,7 @@ def import_root(images: Images, workshop: Workshop, path: str, reference: str) -
 
     Its configuration is empty: a container of it names its command.
     """
-    tag = tag_of(reference)
+    tag = rows.tag_of(reference)
     what = "standard input" if path == "-" else printable(path)
     with workshop.opened() as work:
         with contextlib.ExitStack() as stack:

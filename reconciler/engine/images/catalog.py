@@ -6,32 +6,27 @@ import it.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.images.configuration import decode
+from reconciler.engine.images import rows
 from reconciler.engine.kernel import files
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen, as_document
-from reconciler.kits.text import nearest, printable
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from reconciler.engine.images.layers import Workshop
     from reconciler.engine.images.registry.pulling import Progress, Pulled
+    from reconciler.engine.images.removal import Prunable, Removal
     from reconciler.engine.images.streams import Limits
     from reconciler.engine.paths import Paths
     from reconciler.engine.records import ImageConfig
     from reconciler.engine.store import Store
-
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
-_SHORT_ID = 12
 
 
 def _silent(_text: str) -> None:
@@ -88,33 +83,33 @@ class Images:
         Raises `ReconcilerError` for a bad name (code "bad-reference") and an ambiguous prefix ("ambiguous").
         """
         with self._store.read() as connection:
-            return _find(connection, reference)
+            return rows.find(connection, reference)
 
     def resolve(self, reference: str) -> ImageConfig:
         """As `find`, but an image that is not here is an error with code "not-found"."""
         with self._store.read() as connection:
-            return self._resolve(connection, reference)
+            return rows.resolve(connection, reference)
 
     def list(self) -> tuple[ListedImage, ...]:
         """All images, one entry a tag, newest first; one without a tag by its digest, or without a name."""
         with self._store.read() as connection:
-            rows = connection.execute(
+            found = connection.execute(
                 "SELECT reference, digest, config, origin, created FROM images JOIN tags ON tags.image = images.id "
                 "UNION ALL SELECT coalesce(min(repository || '@' || digest), ''), '', config, origin, created "
                 "FROM images LEFT JOIN digests ON digests.image = images.id "
                 "WHERE id NOT IN (SELECT image FROM tags) GROUP BY id ORDER BY created DESC, reference, config"
             ).fetchall()
-        return tuple(_listed(row) for row in rows)
+        return tuple(rows.listed(row) for row in found)
 
     def names(self, image_id: str) -> tuple[str, ...]:
         """The tags of an image, canonical."""
         with self._store.read() as connection:
-            return _tags(connection, image_id)
+            return rows.tags_of(connection, image_id)
 
     def digests(self, image_id: str) -> tuple[str, ...]:
         """The names by digest of an image, canonical."""
         with self._store.read() as connection:
-            return _digests(connection, image_id)
+            return rows.digests_of(connection, image_id)
 
     def digest_of(self, reference: str) -> str:
         """What a tag stood for where its image came from (`sha256:...`), "" where nobody said or there is no such tag."""
@@ -182,6 +177,31 @@ class Images:
 
         return pulling.remote_digest(self, reference, pulling.Terms(platform))
 
+    def save(self, wanted: Sequence[str], target: str, form: str = "docker") -> None:
+        """Write images to an archive, the file `target` or "-" for standard output; `form` is "docker" or "oci".
+
+        A name without a tag stands for all tags of its repository; an image by its id or digest is saved without a name.
+        See `saving.save`.
+        """
+        from reconciler.engine.images import saving  # noqa: PLC0415 - only for this
+
+        with self._workshop(_silent).using() as layers:
+            with self._store.read() as connection:
+                tags: dict[str, list[str]] = {}
+                for reference in wanted:
+                    for image_id, names in rows.choose(connection, reference):
+                        tags.setdefault(image_id, []).extend(names)
+                chosen = [
+                    saving.Chosen(image_id, tuple(dict.fromkeys(names)), *self._documents(connection, image_id))
+                    for image_id, names in tags.items()
+                ]
+            saving.save(self._paths, layers, chosen, target, form)
+
+    def _documents(self, connection: sqlite3.Connection, image_id: str) -> tuple[bytes, bytes]:
+        """The configuration and the manifest of an image as they came; b"" for no manifest."""
+        row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image_id,)).fetchone()
+        return self.configuration(image_id), self.configuration(row[0]) if row[0] else b""
+
     def add(self, arrivals: Iterable[Arrival], origin: str) -> None:
         """Record images whose layers are in place and on the disk: all of them or none.
 
@@ -193,72 +213,39 @@ class Images:
         for arrival in arrivals:
             files.replace_file(self._content(arrival.image.id), arrival.configuration)
             for document in arrival.documents:
-                files.replace_file(self._content(_sha256(document)), document)
+                files.replace_file(self._content(rows.sha256(document)), document)
         now = time.time()
         with self._store.write() as connection:
             for arrival in arrivals:
-                _add_rows(connection, arrival, origin, now)
+                rows.add(connection, arrival, origin, now)
 
     def tag(self, source: str, reference: str) -> None:
         """Give an image another name, taking it from the image that had it.
 
         Raises `ReconcilerError`: "not-found", "bad-reference" for a name that is none, or is one by digest.
         """
-        name = tag_of(reference)
+        name = rows.tag_of(reference)
         with self._store.write() as connection:
-            image = self._resolve(connection, source)
+            image = rows.resolve(connection, source)
             connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, '')", (name, image.id))
 
-    def remove(self, reference: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
-        """Take a name away, and with its last name the image and the layers that nobody else has.
+    def remove(self, reference: str, *, force: bool = False) -> Removal:
+        """Take a name away, and with its last name the image and the layers that nobody else has; see `removal.remove`."""
+        from reconciler.engine.images import removal  # noqa: PLC0415 - only for this
 
-        By id all names go. Returns lines as `docker rmi` prints them. Refused (code "in-use") while a container has
-        the image that would go.
-        """
         with self._store.write() as connection:
-            lines = self._remove_rows(connection, reference)
-        self._workshop(progress).sweep()
-        return lines
+            done = removal.remove(connection, reference, force=force)
+        self._workshop(_silent).sweep()
+        return done
 
-    def _remove_rows(self, connection: sqlite3.Connection, reference: str) -> tuple[str, ...]:
-        image = self._resolve(connection, reference)
-        names = _tags(connection, image.id)
-        wanted = _canonical(reference)
-        going = (wanted,) if wanted in names else names
-        last = len(going) == len(names)
-        if last:
-            self._refuse_if_used(connection, image.id, reference)
-        connection.executemany("DELETE FROM tags WHERE reference = ?", [(name,) for name in going])
-        lines = [f"Untagged: {references.parse(name).familiar}" for name in going]
-        if last:
-            connection.execute("DELETE FROM digests WHERE image = ?", (image.id,))
-            connection.execute("DELETE FROM images WHERE id = ?", (image.id,))
-            lines.append(f"Deleted: {image.id}")
-        return tuple(lines)
+    def prune(self, wanted: Prunable) -> Removal:
+        """Remove the images that nobody uses, as far as `wanted` says."""
+        from reconciler.engine.images import removal  # noqa: PLC0415
 
-    def _refuse_if_used(self, connection: sqlite3.Connection, image_id: str, reference: str) -> None:
-        users = [row["name"] for row in connection.execute("SELECT name FROM containers WHERE image = ?", (image_id,))]
-        if users:
-            shown = ", ".join(sorted(users)[:5]) + (" and others" if len(users) > 5 else "")
-            raise ReconcilerError(
-                f"image {printable(reference)} is in use by {shown}",
-                code="in-use",
-                hint="remove the containers first, running or not",
-            )
-
-    def _resolve(self, connection: sqlite3.Connection, reference: str) -> ImageConfig:
-        image = _find(connection, reference)
-        if image is not None:
-            return image
-        known = [
-            references.parse(row["reference"]).familiar for row in connection.execute("SELECT reference FROM tags")
-        ]
-        meant = nearest(reference, known)
-        raise ReconcilerError(
-            f"no such image: {printable(reference)}",
-            code="not-found",
-            hint=f"did you mean {meant}?" if meant else "load it with: reconciler load ARCHIVE",
-        )
+        with self._store.write() as connection:
+            done = removal.prune(connection, wanted)
+        self._workshop(_silent).sweep()
+        return done
 
     def _content(self, digest: str) -> str:
         return os.path.join(self._paths.content, digest.removeprefix("sha256:"))
@@ -268,96 +255,3 @@ class Images:
         from reconciler.engine.images.streams import Limits  # noqa: PLC0415
 
         return Workshop(self._store, self._paths, self._limits or Limits(), progress)
-
-
-def _canonical(reference: str) -> str:
-    try:
-        return references.parse(reference).canonical
-    except ReconcilerError:
-        return ""
-
-
-def tag_of(reference: str) -> str:
-    """The canonical name that `reference` gives an image; raises `ReconcilerError` for one that holds a digest."""
-    parsed = references.parse(reference)
-    if parsed.digest:
-        raise ReconcilerError(
-            f"{printable(reference)} names an image by its digest, which follows from its content and can't be given",
-            code="bad-reference",
-            hint="leave out the @ and what follows",
-        )
-    return parsed.canonical
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib  # noqa: PLC0415 - loads OpenSSL: only where images arrive
-
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def _add_rows(connection: sqlite3.Connection, arrival: Arrival, origin: str, now: float) -> None:
-    image_id = arrival.image.id
-    manifest = _sha256(arrival.documents[-1]) if arrival.documents else ""
-    connection.execute(
-        "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config, "
-        "manifest = CASE excluded.manifest WHEN '' THEN manifest ELSE excluded.manifest END",
-        (image_id, json.dumps(as_document(arrival.image)), origin, now, manifest),
-    )
-    digests = [references.parse(name) for name in arrival.digests]
-    stands_for = {name.name: name.digest for name in reversed(digests)}
-    connection.executemany(
-        "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", [(name.name, name.digest, image_id) for name in digests]
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
-        [(tag, image_id, stands_for.get(references.parse(tag).name, "")) for tag in arrival.tags],
-    )
-
-
-def _listed(row: sqlite3.Row) -> ListedImage:
-    digest = row["digest"] or row["reference"].partition("@")[2]
-    return ListedImage(row["reference"], decode(row["config"]), row["origin"], row["created"], digest)
-
-
-def _tags(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
-    rows = connection.execute("SELECT reference FROM tags WHERE image = ? ORDER BY reference", (image_id,))
-    return tuple(row["reference"] for row in rows)
-
-
-def _digests(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
-    rows = connection.execute("SELECT * FROM digests WHERE image = ? ORDER BY repository, digest", (image_id,))
-    return tuple(f"{row['repository']}@{row['digest']}" for row in rows)
-
-
-def _find(connection: sqlite3.Connection, reference: str) -> ImageConfig | None:
-    """By name first: an image named `cafe` is found although `cafe` may start an id. Beside a digest a tag says nothing."""
-    is_id = _ID.fullmatch(reference)
-    try:
-        parsed = references.parse(reference)
-    except ReconcilerError:
-        if not is_id:
-            raise
-    else:
-        if parsed.digest:
-            select = "SELECT config FROM images JOIN digests ON image = id WHERE repository = ? AND digest = ?"
-            row = connection.execute(select, (parsed.name, parsed.digest)).fetchone()
-            return decode(row["config"]) if row else None
-        row = connection.execute(
-            "SELECT config FROM images JOIN tags ON image = id WHERE reference = ?", (parsed.canonical,)
-        ).fetchone()
-        if row:
-            return decode(row["config"])
-    if not is_id:
-        return None
-    prefix = "sha256:" + is_id[1]
-    # A range over the primary key: ids are hexadecimal, and "g" comes after "f".
-    rows = connection.execute(
-        "SELECT config FROM images WHERE id >= ? AND id < ? LIMIT 2", (prefix, prefix + "g")
-    ).fetchall()
-    if len(rows) > 1:
-        raise ReconcilerError(
-            f"{printable(reference)} is the beginning of several images' ids",
-            code="ambiguous",
-            hint=f"give more digits ({_SHORT_ID} usually do), or a name",
-        )
-    return decode(rows[0]["config"]) if rows else None

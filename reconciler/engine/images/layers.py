@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _WORKERS = 2
 _SHORTEST, _LONGEST = 4, 6
+_RECORD = ".tarsplit"
 
 
 class LayerSource(Frozen):
@@ -61,9 +62,10 @@ class Layer(Frozen):
 
 
 class _Staged(Frozen):
-    """A layer that was unpacked aside; `folder` is its path."""
+    """A layer that was unpacked aside, and the record of its tar: paths."""
 
     folder: str
+    record: str
     unpacked: unpack.Unpacked
 
 
@@ -94,16 +96,27 @@ class Workshop:
             with locks.held(self._lock, shared=True):
                 files.make_folders(self._paths.staging)
                 files.make_folders(self._paths.layers)
+                files.make_folders(self._paths.tarsplit)
                 try:
                     yield self
                 finally:
                     for path in self._own:
                         files.remove_tree(path)
+                        files.remove_file(path + _RECORD)
         except (OSError, sqlite3.OperationalError) as error:
             self._sweep_quietly()  # or it says too little is free
             raise self._explained(error) from error
         finally:
             self._sweep_quietly()
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[dict[str, Layer]]:
+        """Hold the lock only to read: nothing that is here goes meanwhile. Gives all layers, by key."""
+        try:
+            with locks.held(self._lock, shared=True):
+                yield self._known()
+        finally:
+            self._sweep_quietly()  # what others have removed meanwhile
 
     def sweep(self) -> bool:
         """Remove what no image needs: layers, configurations, what was unpacked aside. Whether it was done.
@@ -139,6 +152,7 @@ class Workshop:
             with self._store.write() as connection:
                 connection.executemany("DELETE FROM layers WHERE short = ?", [(short,) for short in unused])
         _keep_only(layers & used, self._paths.layers)
+        _keep_only(layers & used, self._paths.tarsplit)
         _keep_only(content, self._paths.content)
 
     def temporary(self) -> int:
@@ -152,7 +166,7 @@ class Workshop:
         where they hide what they hid below. Raises `ReconcilerError` (code "bad-image") or OSError.
         """
         last = {diff_id: index for index, diff_id in enumerate(diff_ids)}
-        keys = _keys_by_position(diff_ids)
+        keys = keys_by_position(diff_ids)
         known = self._known()
         wanted = sorted(last.values())
         missing = [index for index in wanted if not (known.get(diff_ids[index]) or known.get(keys[index]))]
@@ -178,7 +192,7 @@ class Workshop:
 
     def _known(self) -> dict[str, Layer]:
         with self._store.read() as connection:
-            return _layers_in(connection, set(os.listdir(self._paths.layers)))
+            return layers_in(connection, set(_names(self._paths.layers)))
 
     def _take_all(self, wanted: Sequence[tuple[LayerSource, str]]) -> None:
         # Decompressing runs beside unpacking, and two threads save a third of the time. Unpacking two plain layers at
@@ -227,23 +241,26 @@ class Workshop:
             self._own.add(folder)
             files.mkdir(folder)
             files.chmod(folder, 0o755)  # whatever the umask is; a "./" in the tar may say otherwise
+            record = files.create(folder + _RECORD)
+            stack.callback(os.close, record)
             with rooted.open_root(folder) as root:
-                unpacked = unpack.unpack(span, root, self.limits, source.what)
+                unpacked = unpack.unpack(span, root, self.limits, source.what, record=record)
             if not source.ours and _version(source.span.fd) != before:
                 raise bad_image(source.what, "the file was changed while it was read", "load it again")
-            return _Staged(folder, unpacked)
+            return _Staged(folder, folder + _RECORD, unpacked)
 
     def _put(self, staged: _Staged, key: str) -> Layer:
         """Rename a layer into place, under a name that nobody has; one that others were quicker with is theirs."""
         with self._store.write() as connection:
             there = set(os.listdir(self._paths.layers))
-            known = _layers_in(connection, there).get(key)
+            known = layers_in(connection, there).get(key)
             if known:
                 return known
             rows = connection.execute("SELECT diff_id, short FROM layers").fetchall()
             # A folder that somebody removed by hand comes back under the name that images know it by.
             lost = {row["diff_id"]: row["short"] for row in rows}
             short = lost.get(key) or _free_name(key, there | set(lost.values()))
+            files.rename(staged.record, os.path.join(self._paths.tarsplit, short))
             files.rename(staged.folder, os.path.join(self._paths.layers, short))
             connection.execute("INSERT OR REPLACE INTO layers VALUES (?, ?, ?)", (key, short, staged.unpacked.size))
         return Layer(key, short, staged.unpacked.size)
@@ -284,7 +301,7 @@ def used_layers(connection: sqlite3.Connection) -> set[str]:
     return {short for row in rows for short in decode(row["config"]).layers}
 
 
-def _layers_in(connection: sqlite3.Connection, there: Collection[str]) -> dict[str, Layer]:
+def layers_in(connection: sqlite3.Connection, there: Collection[str]) -> dict[str, Layer]:
     """The layers by key whose folder is among those that are there."""
     rows = connection.execute("SELECT diff_id, short, size FROM layers")
     return {row["diff_id"]: Layer(row["diff_id"], row["short"], row["size"]) for row in rows if row["short"] in there}
@@ -299,7 +316,7 @@ def _free_name(key: str, taken: Collection[str]) -> str:
     raise ReconcilerError("no free name for a layer", code="images", hint="remove images that nobody uses")
 
 
-def _keys_by_position(diff_ids: Sequence[str]) -> list[str]:
+def keys_by_position(diff_ids: Sequence[str]) -> list[str]:
     """For each layer a key that depends on all below it and is nobody's digest."""
     keys: list[str] = []
     for diff_id in diff_ids:

@@ -13,7 +13,7 @@ import stat
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.images import tars
+from reconciler.engine.images import tars, tarsplit
 from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.kernel import copying, files, rooted
 from reconciler.kits.frozen import Frozen
@@ -51,18 +51,33 @@ class Unpacked(Frozen):
     unnamed: tuple[str, ...]
 
 
-def unpack(span: Span, root: Rooted, limits: Limits, what: str, *, whiteouts: bool = True) -> Unpacked:
+def unpack(
+    span: Span, root: Rooted, limits: Limits, what: str, *, whiteouts: bool = True, record: int | None = None
+) -> Unpacked:
     """Apply a plain tar to a folder. On an error it is left half-made, for the caller to remove.
 
-    With `whiteouts` it is a layer's, and names that begin with `.wh.` hide what lower layers have.
-
+    With `whiteouts` it is a layer's, and names that begin with `.wh.` hide what lower layers have. The empty file
+    `record` gets what it takes to write a layer's tar again: see `tarsplit`.
     Raises `ReconcilerError` with code "bad-image" that names `what`; OSError where the disk fails.
     """
     worker = _Unpacker(span, root, limits, what, whiteouts)
     try:
+        recorder = None if record is None else tarsplit.Recorder(span, record)
         for member in tars.members(span, what, limits.entries):
-            worker.apply(member)
-        return worker.finish()
+            path = worker.apply(member)
+            if recorder and path:
+                recorder.content(path, member)
+        unpacked = worker.finish()
+        if recorder and not worker.removed:
+            recorder.finish()
+        elif record is not None:
+            os.lseek(record, 0, os.SEEK_SET)
+            files.truncate(record, 0)
+            again = tars.members(span, what, limits.entries)
+            tarsplit.record_by_comparing(span, root, record, again, worker.clean)
+        return unpacked
+    except EOFError:
+        raise bad_image(what, "the file was cut while it was read") from None
     finally:
         worker.close()
 
@@ -80,24 +95,27 @@ class _Unpacker:
         # Members mostly come folder by folder: the last parent stays open.
         self._parent: bytes | None = None
         self._parent_fd = -1
+        self.removed = False
+        """Whether something that the tar had brought had to go for something later in it."""
 
     def close(self) -> None:
         self._forget_parent()
 
-    def apply(self, member: tarfile.TarInfo) -> None:
-        """One member: a whiteout, or an entry with content and attributes."""
-        path = self._clean(member.name)
+    def apply(self, member: tarfile.TarInfo) -> bytes:
+        """One member: a whiteout, or an entry with content and attributes. Returns where its content is, b"" for none."""
+        path = self.clean(member.name)
         if not path:
             self._apply_root(member)
-            return
+            return b""
         folder, _, name = path.rpartition(b"/")
         marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT)] if self._whiteouts else []
         if any(part.startswith(_META) and part != _OPAQUE for part in marks):
-            return  # bookkeeping of aufs
+            return b""  # bookkeeping of aufs
         try:
             if not marks:
                 self._add(member, path, folder, name)
-            elif marks == [name]:
+                return path if member.isreg() else b""
+            if marks == [name]:
                 self._white_out(folder, name)
             else:
                 raise bad_image(self._what, f"{quote(member.name[:200])} lies below a whiteout")
@@ -107,6 +125,7 @@ class _Unpacker:
             raise bad_image(
                 self._what, f"{quote(member.name[:200])} can't be unpacked: {os.strerror(error.errno or 0)}"
             ) from error
+        return b""
 
     def finish(self) -> Unpacked:
         """Folders get their times when nothing in them changes any more."""
@@ -188,13 +207,11 @@ class _Unpacker:
             self._set_attributes(fd, member)
             modified = tars.modified(member)
             rooted.utime_fd(fd, modified, modified)
-        except EOFError:
-            raise bad_image(self._what, "the file was cut while it was read") from None
         finally:
             os.close(fd)
 
     def _add_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
-        target = self._clean(member.linkname, escapes=False)
+        target = self.clean(member.linkname, escapes=False)
         folder, _, other = target.rpartition(b"/")
         try:
             if not other:
@@ -241,6 +258,7 @@ class _Unpacker:
             return make()
 
     def _remove(self, parent: int, name: bytes) -> None:
+        self.removed = True
         self._parent = None  # a name led here through what goes now, perhaps
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISDIR(facts.st_mode):
@@ -326,7 +344,7 @@ class _Unpacker:
             if key.startswith(_XATTR) and not key.removeprefix(_XATTR).startswith(copying.UNCOPIED_XATTRS)
         ]
 
-    def _clean(self, name: str, *, escapes: bool = True) -> bytes:
+    def clean(self, name: str, *, escapes: bool = True) -> bytes:
         """A member's name as a path inside, b"" for the folder itself. Names are bytes, whatever the locale is."""
         path = self._encoded(name)
         parts: list[bytes] = []

@@ -113,7 +113,7 @@ def chown(path: StrPath | int, uid: int, gid: int) -> None:
         os.lchown(path, uid, gid)
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of `data`, however many calls it takes."""
     view = memoryview(data)
     while view:

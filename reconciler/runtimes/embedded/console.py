@@ -16,18 +16,19 @@ from reconciler.runtimes.console import (
     LayerProgress,
     LogRecord,
     PulledImage,
+    RemovedImages,
     VolumeSummary,
     unseen,
 )
 from reconciler.runtimes.embedded import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.facade import Engine
     from reconciler.engine.records import ImageConfig
-    from reconciler.runtimes.console import CopyOptions, ExecOptions, LogOptions
+    from reconciler.runtimes.console import CopyOptions, ExecOptions, LogOptions, UnusedImages
 
 
 _SOON = 5.0
@@ -181,18 +182,28 @@ class EmbeddedConsole:
 
     def images(self) -> tuple[ImageSummary, ...]:
         """One row a name, newest first."""
+        from reconciler.engine.images.rows import made_at  # noqa: PLC0415 - for this verb only
+
         return tuple(
             ImageSummary(
                 references.parse(listed.reference).familiar if listed.reference else "",
                 listed.image.id,
-                _moment(listed.image.created) or listed.created_at,
+                made_at(listed.image) or listed.created_at,
                 listed.image.size,
+                listed.digest,
+                listed.origin,
             )
             for listed in self.engine.images.list()
         )
 
-    def load(self, path: str, progress: Callable[[str], None] = _silent) -> tuple[str, ...]:
-        return self.engine.images.load(path, progress)
+    def load(self, path: str, progress: Callable[[str], None] = _silent, origin: str = "") -> tuple[str, ...]:
+        return self.engine.images.load(path, progress, origin)
+
+    def save(self, names: Sequence[str], target: str, form: str = "docker") -> None:
+        self.engine.images.save(names, target, form)
+
+    def tag(self, source: str, reference: str) -> None:
+        self.engine.images.tag(source, reference)
 
     def pull(
         self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
@@ -205,8 +216,15 @@ class EmbeddedConsole:
     def import_image(self, path: str, reference: str) -> str:
         return self.engine.images.import_root(path, reference)
 
-    def remove_image(self, reference: str) -> tuple[str, ...]:
-        return self.engine.images.remove(reference)
+    def remove_image(self, reference: str, *, force: bool = False) -> RemovedImages:
+        done = self.engine.images.remove(reference, force=force)
+        return RemovedImages(done.lines, done.reclaimed)
+
+    def prune_images(self, unused: UnusedImages) -> RemovedImages:
+        from reconciler.engine.images.removal import Prunable  # noqa: PLC0415 - for this verb only
+
+        done = self.engine.images.prune(Prunable(unused.tagged, unused.until, unused.labels))
+        return RemovedImages(done.lines, done.reclaimed)
 
     # --- volumes ------------------------------------------------------------------------------------------------------
 
@@ -229,16 +247,6 @@ class EmbeddedConsole:
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)
-
-
-def _moment(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 time in UTC, as image configurations have it; 0.0 for anything else."""
-    import calendar  # noqa: PLC0415 - for this verb only
-
-    try:
-        return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
-    except ValueError:
-        return 0.0
 
 
 def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:

@@ -212,6 +212,7 @@ def image(engine: Engine, name: str) -> dict[str, Any]:
     return {
         "Id": found.id,
         "RepoTags": [references.parse(one).familiar for one in names],
+        "RepoDigests": [references.parse(one).familiar for one in engine.images.digests(found.id)],
         "Created": found.created,
         "Architecture": raw.get("architecture", ""),
         "Os": raw.get("os", ""),

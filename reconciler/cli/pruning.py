@@ -1,0 +1,67 @@
+"""What verbs that prune have in common: the question before, the filters, and the last line. For those verbs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from reconciler.cli.verbs.logs import moment
+from reconciler.kits.errors import UsageError
+from reconciler.kits.units import human_size
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.shell import Shell
+
+    Labels = tuple[tuple[str, str | None, bool], ...]
+
+
+def add_pruning(parser: Parser) -> None:
+    """`--force` and `--filter`."""
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="FILTER",
+        help='"until=24h" or a time: only what was made before; "label=KEY[=VALUE]", "label!=KEY[=VALUE]"',
+    )
+
+
+def confirmed(options: Any, shell: Shell, warning: str) -> bool:
+    """Whether to go on: asked for on standard output, as docker does, unless it was said with --force."""
+    if options.force:
+        return True
+    shell.text(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin is not None and sys.stdin.readline().strip() in ("y", "Y")
+
+
+def filters(options: Any) -> tuple[float | None, Labels]:
+    """(until, labels) as `console.UnusedImages` has them. Raises UsageError."""
+    until: float | None = None
+    labels = []
+    for text in options.filter:
+        name, has_value, value = text.partition("=")
+        if not has_value or not value:
+            raise UsageError(
+                f'bad format of filter "{text}"', hint="write it like until=24h, label=KEY or label!=KEY=VALUE"
+            )
+        if name == "until":
+            if until is not None:
+                raise UsageError("there can be only one until filter")
+            until = moment(value, time.time())
+        elif name in ("label", "label!"):
+            key, given, wanted = value.partition("=")
+            labels.append((key, wanted if given else None, name == "label"))
+        else:
+            raise UsageError(f'invalid filter "{name}"', hint="there are until, label and label!")
+    return until, tuple(labels)
+
+
+def show_total(shell: Shell, reclaimed: int) -> None:
+    """The last line."""
+    shell.line(f"Total reclaimed space: {human_size(reclaimed)}")

@@ -1,0 +1,38 @@
+"""`reconciler image prune`: remove images that no container has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.pruning import add_pruning, confirmed, filters, show_total
+from reconciler.kits.text import printable
+from reconciler.runtimes.console import UnusedImages
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.shell import Shell
+
+_DANGLING = "This will remove all dangling images."
+_ALL = "This will remove all images without at least one container associated to them."
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="also images that have a name")
+    add_pruning(parser)
+
+
+def run(options: Any, shell: Shell) -> int:
+    until, labels = filters(options)
+    reclaimed = 0
+    if confirmed(options, shell, _ALL if options.all else _DANGLING):
+        done = shell.console.prune_images(UnusedImages(options.all, until, labels))
+        reclaimed = done.reclaimed
+        if done.lines:
+            shell.line("Deleted Images:")
+            for what, name in done.lines:
+                shell.line(f"{what}: {printable(name)}")
+            shell.line()
+    show_total(shell, reclaimed)
+    return 0
