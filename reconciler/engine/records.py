@@ -114,7 +114,7 @@ class TmpfsConfig(Frozen):
 class SecurityConfig(Frozen):
     """What the container may do. `capabilities_add` and `_drop` hold CAP_ names or ALL.
 
-    `seccomp` and `apparmor`: "" = the default profile, "unconfined", or a profile (seccomp: its absolute path).
+    `seccomp` and `apparmor`: "" = the default profile, "unconfined", or a profile (seccomp: its JSON, apparmor: its name).
     `unmasked`: nothing of /proc and /sys is hidden or read-only.
     """
 

@@ -188,7 +188,8 @@ class Container(Frozen):
     Fields spelled as a Compose key mean what it means. Of limits, 0 is none set: memory and shm in bytes,
     `memswap_limit` is memory and swap together (-1 = all swap there is), `cpus` a number of processors, `cpu_period` and
     `cpu_quota` microseconds. Capabilities are "CAP_X" or "ALL"; `security_opt` items are NAME=VALUE or
-    "no-new-privileges"; `extra_hosts` are NAME=ADDRESS.
+    "no-new-privileges", and `seccomp_profile` is the JSON in the file that one of them names; `extra_hosts` are
+    NAME=ADDRESS.
     """
 
     key: str
@@ -236,6 +237,7 @@ class Container(Frozen):
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     security_opt: tuple[str, ...] = ()
+    seccomp_profile: str = ""
     devices: tuple[Device, ...] = ()
     device_cgroup_rules: tuple[str, ...] = ()
     read_only: bool = False
@@ -277,6 +279,10 @@ def _sorted_map(value: Any) -> dict[str, Any]:
     return dict(sorted(value.items()))
 
 
+def _digested(value: Any) -> str:
+    return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
 def _without_unset(value: Any) -> dict[str, Any]:
     pairs = ((name, _plain(getattr(value, name))) for name in fields(value))
     return {name: item for name, item in pairs if item not in (None, [])}
@@ -302,6 +308,7 @@ _SPELLINGS: dict[str, Any] = {
     "cap_add": sorted,
     "cap_drop": sorted,
     "security_opt": sorted,
+    "seccomp_profile": _digested,
     "devices": _each,
     "tmpfs": _sorted_each,
 }

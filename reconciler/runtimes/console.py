@@ -132,7 +132,10 @@ class LogRecord(Frozen):
 
 
 class ExecOptions(Frozen):
-    """What to run in a container and how: user as in `docker exec -u`, "" for the container's."""
+    """What to run in a container and how: user as in `docker exec -u`, "" for the container's; `privileged`: with
+
+    all capabilities of the machine (the container's seccomp filter stays).
+    """
 
     command: tuple[str, ...]
     interactive: bool = False
@@ -141,6 +144,7 @@ class ExecOptions(Frozen):
     user: str = ""
     working_dir: str = ""
     environment: tuple[str, ...] = ()
+    privileged: bool = False
 
 
 class CopyOptions(Frozen):

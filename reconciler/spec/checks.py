@@ -128,13 +128,14 @@ class Checks:
                 self._findings.add(message, self._at("containers", container.key, "links", number), hint=_also(place))
 
     def _targets(self, container: Container) -> None:
-        seen: dict[str, int] = {}
-        for number, mount in enumerate(container.volumes):
-            first = seen.setdefault(mount.target, number)
-            if first != number:
-                message = f"container {container.key} has two mounts at {quote(mount.target)}"
-                place = self._at("containers", container.key, "volumes", first)
-                self._findings.add(message, self._at("containers", container.key, "volumes", number), hint=_also(place))
+        seen: dict[str, Path] = {}
+        for field in ("volumes", "tmpfs"):
+            for number, mount in enumerate(getattr(container, field)):
+                path: Path = ("containers", container.key, field, number)
+                first = seen.setdefault(mount.target, path)
+                if first != path:
+                    message = f"container {container.key} has two mounts at {quote(mount.target)}"
+                    self._findings.add(message, self._at(*path), hint=_also(self._at(*first)))
 
     def _declared(self, container: Container, declared: list[str]) -> None:
         for number, mount in enumerate(container.volumes):

@@ -6,8 +6,12 @@ specification, services; capabilities(7).
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
 
+from reconciler.kits import seccomp
+from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 from reconciler.model.desired import Device, Tmpfs
 from reconciler.spec import mounts, values
@@ -54,8 +58,8 @@ def capability(text: str) -> str:
     return f"CAP_{name}"
 
 
-def security_option(text: str, base: str) -> str:
-    """One of Docker's: NAME, NAME=VALUE or NAME:VALUE. A seccomp profile's path comes out absolute."""
+def security_option(text: str) -> str:
+    """One of Docker's: NAME, NAME=VALUE or NAME:VALUE, spelled NAME or NAME=VALUE; "" for what goes without saying."""
     name, sign, value = text.partition("=") if "=" in text else text.partition(":")
     if name == "no-new-privileges" and value in ("", "true"):
         return name
@@ -71,8 +75,23 @@ def security_option(text: str, base: str) -> str:
     if name == "systempaths" and value != "unconfined":
         raise BadValueError(f"systempaths takes only unconfined, not {quote(value)}")
     if name == "seccomp" and value not in ("unconfined", "builtin"):
-        value = mounts.host_path(value, base, lambda: None)
+        value = posixpath.normpath(value)
     return "" if (name, value) == ("seccomp", "builtin") else f"{name}={value}"
+
+
+def profile_path(option: str) -> str:
+    """The path that a security option names a seccomp profile by, "" if it names none."""
+    name, _, value = option.partition("=")
+    return value if name == "seccomp" and value != "unconfined" else ""
+
+
+def seccomp_profile(path: str, data: bytes) -> str:
+    """The profile in a file's bytes, as JSON that is the same however the file is laid out."""
+    try:
+        profile = seccomp.parse(data)
+    except ReconcilerError as error:
+        raise BadValueError(f"the seccomp profile {quote(path)}: {error.message}", error.hint) from None
+    return json.dumps(profile, sort_keys=True, separators=(",", ":"))
 
 
 def device(text: str) -> Device:

@@ -75,7 +75,7 @@ class Reader:
             pull_policy=read.text("pull_policy", values.pull_policy, "missing"),
             **sections.process(read),
             **sections.resources(read),
-            **sections.confinement_of(read, self._tree.base),
+            **sections.confinement_of(read, self._tree),
             **sections.names_of(read),
         )
 

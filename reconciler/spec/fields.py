@@ -87,6 +87,11 @@ class Fields:
         """Say where the value at `index` of a list stands that is not written as one."""
         self._reader.nodes[(*self._path, key, index)] = at
 
+    def same_place(self, field: str, key: str) -> None:
+        """Say that a field that no key of the spec is for stands where `key` does, if that is there."""
+        if place := self._reader.nodes.get((*self._path, key)):
+            self._reader.nodes[(*self._path, field)] = place
+
     def maps(self, key: str) -> Iterator[Mapping]:
         """The items of a list that are maps."""
         at = self._node.get(key)

@@ -13,6 +13,7 @@ from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from reconciler.model.desired import Device, Tmpfs, Ulimit
+    from reconciler.sources.tree import Tree
     from reconciler.spec.fields import Fields
 
 
@@ -70,13 +71,24 @@ def _sysctls(read: Fields) -> dict[str, str]:
     return found
 
 
-def confinement_of(read: Fields, base: str) -> dict[str, Any]:
-    """What it may do, and what is kept from it. `base` is the folder that relative paths start from."""
+def confinement_of(read: Fields, tree: Tree) -> dict[str, Any]:
+    """What it may do, and what is kept from it. A seccomp profile is read through `tree`."""
+    profiles: list[str] = []
+
+    def security_option(text: str) -> str:
+        option = confinement.security_option(text)
+        if path := confinement.profile_path(option):
+            profiles.append(confinement.seccomp_profile(path, tree.read(path)))
+        return option
+
+    options = read.texts("security_opt", security_option)
+    read.same_place("seccomp_profile", "security_opt")
     return {
         "privileged": read.flag("privileged"),
         "cap_add": read.texts("cap_add", confinement.capability),
         "cap_drop": read.texts("cap_drop", confinement.capability),
-        "security_opt": read.texts("security_opt", lambda text: confinement.security_option(text, base)),
+        "security_opt": options,
+        "seccomp_profile": profiles[-1] if profiles else "",
         "devices": tuple(read.items("devices", lambda text: [confinement.device(text)], _long_device)),
         "device_cgroup_rules": read.texts("device_cgroup_rules", confinement.device_rule),
         "read_only": read.flag("read_only"),

@@ -32,6 +32,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="NAME[=VALUE]",
         help="set a variable; without a value, to what it is here",
     )
+    parser.add_argument("--privileged", action="store_true", help="with all capabilities of the machine")
     parser.add_argument("name", metavar="CONTAINER", help="name, STACK/KEY or (the beginning of) an id")
     parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to run, with its options")
 
@@ -56,6 +57,7 @@ def run(options: Any, shell: Shell) -> int:
             user=options.user,
             working_dir=options.workdir,
             environment=environment,
+            privileged=options.privileged,
         ),
     )
 

@@ -9,9 +9,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import effective, monitor, mounting, oci, resources, users
+from reconciler.engine.containers import confinement, effective, monitor, mounting, oci, resources, users
 from reconciler.engine.containers.oci import BindMount, Process
-from reconciler.engine.containers.seccomp import filter_for
 from reconciler.engine.kernel import cgroups, files, mounts, processes
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.oci import TmpfsMount
     from reconciler.engine.containers.users import User
     from reconciler.engine.kernel.rooted import Rooted
     from reconciler.engine.paths import Paths
@@ -81,9 +81,9 @@ def mount_layers(paths: Paths, container_id: str, image: ImageConfig, target: st
         ) from error
 
 
-def user_of(root: Rooted, spec: str) -> User:
-    """The user looked up in the image's own files."""
-    return users.resolve(spec, _text(root, "/etc/passwd"), _text(root, "/etc/group"))
+def user_of(root: Rooted, spec: str, groups: Sequence[str] = ()) -> User:
+    """The user, with further `groups`, looked up in the image's own files."""
+    return users.resolve(spec, _text(root, "/etc/passwd"), _text(root, "/etc/group"), groups)
 
 
 def _text(root: Rooted, path: str) -> str:
@@ -99,30 +99,36 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     Raises ReconcilerError for a user, a working folder, a command or a mount that the image can't take.
     """
     config, bundle = record.config, paths.bundle(record.id)
+    privileges = confinement.privileges_of(config.security)
     with open_root(root_folder(paths, record.id)) as root:
-        user = user_of(root, config.user or image.user)
+        user = user_of(root, config.user or image.user, config.groups)
         working_dir = config.working_dir or image.working_dir or "/"
-        binds = mounting.bind_mounts(paths, record.mounts)
-        mounting.check_kinds(binds, root)
-        _make_working_dir(root, working_dir, binds)
+        mounted: list[BindMount | TmpfsMount] = [
+            *mounting.bind_mounts(paths, record.mounts),
+            *mounting.tmpfs_mounts(config, root),
+        ]
+        mounting.check_kinds(mounted, root)
+        _make_working_dir(root, working_dir, mounted)
         process = Process(
             effective.arguments_of(config, image),
-            effective.environment_of(record, image, links, user.home),
+            effective.environment_of(record, image, links, user.home, config.terminal),
             working_dir,
             user,
             resources.oci_rlimits(config.ulimits),
             processes.lowest_oom_score(config.oom_score),
+            config.terminal,
+            privileges,
         )
-        _check_command(root, process, binds, record)
-    binds += _write_names(paths.names(record.id), network)
+        _check_command(root, process, mounted, record)
+    mounted += _write_names(paths.names(record.id), network, read_only=config.security.read_only)
     document = oci.configuration(
         process,
         rootfs=root_folder(paths, record.id),
         hostname=effective.full_hostname_of(record),
         cgroup=f"/{paths.cgroup}/{record.id}",
         private_cgroups=cgroups.form() == "v2",
-        mounts=binds,
-        seccomp=filter_for(oci.CAPABILITIES, os.path.join(paths.root, "cache")),
+        mounts=mounted,
+        confinement=confinement.of(config.security, privileges.capabilities, os.path.join(paths.root, "cache")),
         limits=resources.oci_resources(config.resources, swap_counted=cgroups.counts_swap()),
         sysctls=resources.oci_sysctls(config),
         shm_size=config.shm_size or resources.SHM_SIZE,
@@ -130,7 +136,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     files.write_file(os.path.join(bundle, "config.json"), json.dumps(document, separators=(",", ":")).encode())
 
 
-def _write_names(folder: str, network: NetworkFiles) -> list[BindMount]:
+def _write_names(folder: str, network: NetworkFiles, *, read_only: bool) -> list[BindMount]:
     """Write the files on a small file system of their own: a container may write to them, but not fill ours."""
     contents = (network.hosts, network.hostname, network.resolv)
     if not os.path.ismount(folder):
@@ -141,12 +147,19 @@ def _write_names(folder: str, network: NetworkFiles) -> list[BindMount]:
         path = os.path.join(folder, name)
         files.write_file(path, data, 0o644)
         files.chmod(path, 0o644)  # for every user inside, whatever the caller's umask
-        binds.append(BindMount(path, f"/etc/{name}"))
+        binds.append(BindMount(path, f"/etc/{name}", read_only))
     return binds
 
 
-def _make_working_dir(root: Rooted, path: str, binds: Sequence[BindMount]) -> None:
-    if any(_is_below(path, bind.target) for bind in binds):
+def _make_working_dir(root: Rooted, path: str, mounted: Sequence[BindMount | TmpfsMount]) -> None:
+    if any(step == "/proc" or _is_below(step, "/proc") for step in _steps(root, path)):
+        # Through its /proc/self/fd an OCI runtime could be made to start in a folder of the host (CVE-2024-21626).
+        raise ReconcilerError(
+            f"the working folder {path} leads into /proc, where a container can't begin",
+            code="working-dir",
+            hint="choose another `working_dir`",
+        )
+    if any(_is_below(path, mount.target) for mount in mounted):
         return  # on a mount: the runtime makes it there
     try:
         root.makedirs(path)
@@ -162,7 +175,7 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], record: Record) -> None:
+def _check_command(root: Rooted, process: Process, mounted: Sequence[BindMount | TmpfsMount], record: Record) -> None:
     """Say before anything runs that the command is not there; what lies on a mount only the runtime can tell."""
     name = process.arguments[0]
     search = next((pair[5:] for pair in process.environment if pair.startswith("PATH=")), effective.DEFAULT_PATH)
@@ -171,7 +184,7 @@ def _check_command(root: Rooted, process: Process, binds: Sequence[BindMount], r
         if "/" not in name
         else [os.path.join(process.working_dir, name)]
     )
-    targets = {_steps(root, bind.target)[-1] for bind in binds}
+    targets = {_steps(root, mount.target)[-1] for mount in mounted}
     if any(not targets.isdisjoint(_steps(root, candidate)) for candidate in candidates):
         return
     image = record.config.image

@@ -1,6 +1,6 @@
 """Running a command in a container that runs: the OCI runtime's exec with our own standard streams, no monitor.
 
-The process gets the container's namespaces, cgroup, capabilities and seccomp filter (the runtime keeps both).
+The process gets the container's namespaces and cgroup, and is confined as its first process is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, effective, resources, status
+from reconciler.engine.containers import bundle, catalog, confinement, effective, resources, status
 from reconciler.engine.containers.oci import Process
 from reconciler.engine.kernel import files, processes, programs, terminals
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.confinement import Privileges
     from reconciler.engine.containers.lifecycle import Lifecycle
     from reconciler.engine.kernel.rooted import Rooted
 
@@ -40,6 +41,7 @@ def execute(
     user: str = "",
     working_dir: str = "",
     environment: Sequence[str] = (),
+    privileged: bool = False,
 ) -> int:
     """Run `command` and return its exit code (signals as 128+n; with `detach` 0 at once).
 
@@ -55,7 +57,8 @@ def execute(
             code="not-running",
             hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
         )
-    process = _process(lifecycle, record, command, terminal, user, working_dir, environment)
+    privileges = confinement.privileges_of(record.config.security, privileged=privileged)
+    process = _process(lifecycle, record, command, terminal, user, working_dir, environment, privileges)
     path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{os.urandom(8).hex()}.json")
     files.write_file(path, json.dumps(process.document()).encode())
     try:
@@ -107,13 +110,14 @@ def _process(
     user: str,
     working_dir: str,
     environment: Sequence[str],
+    privileges: Privileges,
 ) -> Process:
     image = lifecycle.images.resolve(record.image)
     config = record.config
     # /proc/PID/root is the container's root with all its mounts, as the command will see it
     with open_root(f"/proc/{record.pid}/root") as root:
         try:
-            who = bundle.user_of(root, user or config.user or image.user)
+            who = bundle.user_of(root, user or config.user or image.user, config.groups)
         except ReconcilerError as error:
             error.exit_code = NOT_EXECUTABLE
             raise
@@ -124,7 +128,7 @@ def _process(
         _check_command(root, merged, command[0], where)
     rlimits = resources.oci_rlimits(config.ulimits)
     score = processes.lowest_oom_score(config.oom_score)
-    return Process(tuple(command), merged, where, who, rlimits, score, terminal)
+    return Process(tuple(command), merged, where, who, rlimits, score, terminal, privileges)
 
 
 def _check_folder(root: Rooted, path: str) -> None:

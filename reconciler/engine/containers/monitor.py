@@ -45,34 +45,49 @@ def launch(
     hook: Sequence[str],
     ports: Sequence[int],
     meanwhile: Callable[[], None],
+    *,
+    terminal: bool = False,
+    interactive: bool = False,
 ) -> Launched:
     """Start conmon, have it create the container from its bundle, and wait for its report.
 
     `ports` are bound sockets that conmon keeps for the container's life; `hook` is run after the container's end;
-    `meanwhile` is called once the runtime is at work. Raises ReconcilerError with the runtime's own words.
+    `meanwhile` is called once the runtime is at work. With `terminal` the process has one, and its standard input is
+    open; with `interactive` it is open without one, also when nobody is attached, or no longer. Raises ReconcilerError
+    with the runtime's own words.
     """
     bundle = paths.bundle(container_id)
     report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
+    folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         process = programs.spawn(
-            _command_line(paths, runtime, container_id, name, hook),
+            [
+                *_command_line(paths, runtime, container_id, name),
+                *_stdio(terminal=terminal, interactive=interactive),
+                *_hook_options(hook),
+            ],
             env={
                 "_OCI_SYNCPIPE": str(report),
                 "PATH": ":".join(filter(None, (os.environ.get("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin"))),
-                "TMPDIR": bundle,
+                # For the socket by which a terminal is handed over: a socket's path is 107 bytes at the most.
+                "TMPDIR": f"/proc/{os.getpid()}/fd/{folder}" if terminal else bundle,
             },
             cwd=bundle,
             pass_fds=[report, *ports],
         )
-    finally:
         os.close(report)
-    try:
-        process.wait()
-        meanwhile()
-        # Out of the caller's session or unit, so as not to end with it; the kernel takes up to 10 ms for this.
-        cgroups.enter(f"{paths.cgroup}/monitors", _monitor_pid(bundle))
+        report = -1
+        try:
+            process.wait()
+            meanwhile()
+            # Out of the caller's session or unit, so as not to end with it; the kernel takes up to 10 ms for this.
+            cgroups.enter(f"{paths.cgroup}/monitors", _monitor_pid(bundle))
+        finally:
+            pid = _read_report(bundle)
     finally:
-        pid = _read_report(bundle)
+        os.close(folder)
+        if report >= 0:
+            os.close(report)
     monitor = _monitor_pid(bundle)
     return Launched(pid, processes.start_time(pid), monitor, processes.start_time(monitor))
 
@@ -82,9 +97,9 @@ def was_launched(paths: Paths, container_id: str) -> bool:
     return os.path.lexists(os.path.join(paths.bundle(container_id), _REPORT))
 
 
-def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: str, hook: Sequence[str]) -> list[str]:
+def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: str) -> list[str]:
     bundle = paths.bundle(container_id)
-    command = [
+    return [
         need_program("conmon", "conmon"),
         *("--api-version", "1", "-c", container_id, "-u", container_id, "-n", name),
         *("-r", runtime.program, "-b", bundle, "-p", os.path.join(bundle, "pidfile")),
@@ -93,11 +108,19 @@ def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: st
         *("--exit-dir", paths.exits, "--persist-dir", bundle, "--full-attach"),
         f"--runtime-arg=--root={runtime.root}",
     ]
-    if hook:
-        command += ["--exit-command", hook[0]]
-        for argument in hook[1:]:
-            command += ["--exit-command-arg", argument]
-    return command
+
+
+def _stdio(*, terminal: bool, interactive: bool) -> list[str]:
+    """What is said of stdin is for a pipe; a terminal's stays open in any case (conmon(8), -i, -t)."""
+    if terminal:
+        return ["-t"]
+    return ["-i", "--leave-stdin-open"] if interactive else []
+
+
+def _hook_options(hook: Sequence[str]) -> list[str]:
+    if not hook:
+        return []
+    return ["--exit-command", hook[0], *(part for word in hook[1:] for part in ("--exit-command-arg", word))]
 
 
 def _read_report(bundle: str) -> int:

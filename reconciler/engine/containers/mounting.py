@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog
 from reconciler.engine.containers.catalog import ResolvedMount
-from reconciler.engine.containers.oci import BindMount
+from reconciler.engine.containers.oci import BindMount, TmpfsMount
 from reconciler.engine.kernel import files
 from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from reconciler.engine.kernel.rooted import Rooted
     from reconciler.engine.paths import Paths
@@ -32,11 +33,12 @@ def resolve(
 ) -> tuple[ResolvedMount, ...]:
     """All mounts by target; volumes that are missing get their rows.
 
-    An own mount wins over one from elsewhere, of those the last, and any over one of the image. An anonymous volume is
+    An own mount wins over one from elsewhere, of those the last, and any over one of the image; so does a tmpfs. An anonymous volume is
     the one that the owner's container before had at this target, if there was one. Raises ReconcilerError for a
     volumes-from source that is not there, and for a target that can't be mounted on.
     """
     found: dict[str, ResolvedMount] = {}
+    in_memory = {_checked(tmpfs.target, config.name) for tmpfs in config.tmpfs}
     earlier = volumes.anonymous_of(connection, config.owner)
     for inherited in config.volumes_from:
         source = catalog.by_name(connection, inherited.source)
@@ -48,13 +50,21 @@ def resolve(
             )
         for m in source.mounts:
             read_only = m.read_only or inherited.read_only
+            if m.target in in_memory:
+                continue
             found[m.target] = ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy)
     for mount in config.mounts:
         target = _checked(mount.target, config.name)
+        if target in in_memory:
+            raise ReconcilerError(
+                f"container {config.name} has both a volume and a tmpfs at {target}",
+                code="mount",
+                hint="take one of them out",
+            )
         found[target] = _own(connection, config.owner, mount, target, earlier, now)
     for declared in image.volumes:
         target = _checked(declared, f"{config.name}'s image {config.image}")
-        if target not in found:
+        if target not in found and target not in in_memory:
             found[target] = _anonymous(connection, config.owner, target, earlier, now)
     return tuple(found[target] for target in sorted(found))
 
@@ -152,17 +162,53 @@ def bind_mounts(paths: Paths, mounts: tuple[ResolvedMount, ...]) -> list[BindMou
     return binds
 
 
-def check_kinds(mounts: list[BindMount], root: Rooted) -> None:
+_SAFE = ("nosuid", "nodev", "noexec")
+_PAIRS = (("rw", "ro"), ("suid", "nosuid"), ("dev", "nodev"), ("exec", "noexec"))
+
+
+def tmpfs_mounts(config: ContainerConfig, root: Rooted) -> list[TmpfsMount]:
+    """The file systems in memory, with Docker's options where none are said: `nosuid,nodev,noexec`.
+
+    One has the mode of the image's folder that it covers, else 1777, so that every OCI runtime makes it alike.
+    """
+    found = []
+    for tmpfs in config.tmpfs:
+        options: dict[str, str] = {}
+        for option in (*_SAFE, *tmpfs.options):
+            options[_slot(option)] = option
+        if "mode" not in options:
+            options["mode"] = f"mode={_mode_of(root, tmpfs.target):o}"
+        found.append(TmpfsMount(_normal(tmpfs.target), tuple(options.values())))
+    return found
+
+
+def _slot(option: str) -> str:
+    """What an option is about: a later one of the same wins."""
+    return next((pair[1] for pair in _PAIRS if option in pair), option.partition("=")[0])
+
+
+def _mode_of(root: Rooted, path: str) -> int:
+    try:
+        return root.stat(path).st_mode & 0o7777
+    except OSError:
+        return 0o1777
+
+
+def check_kinds(mounts: Sequence[BindMount | TmpfsMount], root: Rooted) -> None:
     """Raise ReconcilerError where a file would be mounted over a folder of the image or the other way round."""
     for mount in mounts:
         try:
             target_is_folder = (root.stat(mount.target).st_mode & 0o170000) == 0o040000
         except OSError:
             continue
-        if os.path.isdir(mount.source) != target_is_folder:
+        if isinstance(mount, TmpfsMount):
+            source, is_folder = "a tmpfs", True
+        else:
+            source, is_folder = mount.source, os.path.isdir(mount.source)
+        if is_folder != target_is_folder:
             kinds = ("a file", "a folder") if target_is_folder else ("a folder", "a file")
             raise ReconcilerError(
-                f"{mount.source} is {kinds[0]} and {mount.target} in the image is {kinds[1]}: it can't be mounted there",
+                f"{source} is {kinds[0]} and {mount.target} in the image is {kinds[1]}: it can't be mounted there",
                 code="mount",
                 hint="mount a file onto a file and a folder onto a folder",
             )

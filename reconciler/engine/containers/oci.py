@@ -7,47 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.engine.containers.confinement import Privileges
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.engine.containers.seccomp import Filter
+    from reconciler.engine.containers.confinement import Confinement
     from reconciler.engine.containers.users import User
-
-CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
-"""Docker's default set: 00000000a80425fb."""
-
-MASKED = (
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-)
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _SAFE = ["nosuid", "noexec", "nodev"]
 _SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
@@ -69,17 +36,6 @@ _SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": _SAFE},
 )
 
-_DEVICES: tuple[dict[str, Any], ...] = (
-    {"allow": False, "access": "rwm"},
-    {"allow": True, "type": "c", "access": "m"},
-    {"allow": True, "type": "b", "access": "m"},
-    *(
-        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
-        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
-    ),
-    {"allow": True, "type": "c", "major": 136, "access": "rwm"},  # every pseudo terminal
-)
-
 
 class BindMount(Frozen):
     """`source` on the host appears at `target` inside."""
@@ -87,6 +43,22 @@ class BindMount(Frozen):
     source: str
     target: str
     read_only: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The entry of `mounts`."""
+        options = ["rbind", "rprivate", "ro" if self.read_only else "rw"]
+        return {"destination": self.target, "type": "bind", "source": self.source, "options": options}
+
+
+class TmpfsMount(Frozen):
+    """A file system in memory at `target` inside; `options` as in mount(8)."""
+
+    target: str
+    options: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The entry of `mounts`."""
+        return {"destination": self.target, "type": "tmpfs", "source": "tmpfs", "options": list(self.options)}
 
 
 class Process(Frozen):
@@ -99,6 +71,7 @@ class Process(Frozen):
     rlimits: Sequence[dict[str, Any]]
     oom_score: int = 0
     terminal: bool = False
+    privileges: Privileges = Privileges()
 
     def document(self) -> dict[str, Any]:
         """The `process` object."""
@@ -114,8 +87,10 @@ class Process(Frozen):
             "env": list(self.environment),
             "cwd": self.working_dir,
             "rlimits": list(self.rlimits),
-            "capabilities": {kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")},
-            "noNewPrivileges": False,
+            "capabilities": {
+                kind: list(self.privileges.capabilities) for kind in ("bounding", "effective", "permitted")
+            },
+            "noNewPrivileges": self.privileges.no_new_privileges,
             "oomScoreAdj": self.oom_score,
         }
 
@@ -127,8 +102,8 @@ def configuration(
     hostname: str,
     cgroup: str,
     private_cgroups: bool,
-    mounts: Sequence[BindMount],
-    seccomp: Filter,
+    mounts: Sequence[BindMount | TmpfsMount],
+    confinement: Confinement,
     limits: dict[str, Any],
     sysctls: dict[str, str],
     shm_size: int,
@@ -139,30 +114,40 @@ def configuration(
     """
     namespaces = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if private_cgroups else [])]
     ordered = sorted(mounts, key=lambda m: m.target.count("/"))
+    seccomp = confinement.seccomp
     return {
         "ociVersion": "1.0.2",
         "process": process.document(),
-        "root": {"path": rootfs, "readonly": False},
+        "root": {"path": rootfs, "readonly": confinement.read_only},
         "hostname": hostname,
-        "mounts": [*_SYSTEM_MOUNTS, _shared_memory(shm_size), *(_bind(m) for m in ordered)],
+        "mounts": [
+            *_system_mounts(ordered, shm_size, writable=confinement.system_writable),
+            *(m.document() for m in ordered),
+        ],
         "annotations": {"run.oci.seccomp_bpf_data": seccomp.bpf} if seccomp.bpf else {},
         "linux": {
             "namespaces": [{"type": kind} for kind in namespaces],
             "cgroupsPath": cgroup,
-            "resources": {"devices": list(_DEVICES), **limits},
+            "resources": {"devices": list(confinement.rules), **limits},
             "sysctl": sysctls,
-            "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READ_ONLY),
-            "seccomp": seccomp.oci,
+            "devices": list(confinement.nodes),
+            "maskedPaths": list(confinement.masked),
+            "readonlyPaths": list(confinement.unwritable),
+            **({"seccomp": seccomp.oci} if seccomp.oci else {}),
         },
     }
+
+
+def _system_mounts(mounts: Sequence[BindMount | TmpfsMount], shm_size: int, *, writable: bool) -> list[dict[str, Any]]:
+    """Those that every container has, but where `mounts` has one; `writable`: also /sys and the cgroups."""
+    taken = {mount.target for mount in mounts}
+    every = (*_SYSTEM_MOUNTS, _shared_memory(shm_size))
+    found = [mount for mount in every if mount["destination"] not in taken]
+    if not writable:
+        return found
+    return [{**mount, "options": [option for option in mount["options"] if option != "ro"]} for mount in found]
 
 
 def _shared_memory(size: int) -> dict[str, Any]:
     options = [*_SAFE, "mode=1777", f"size={size}"]
     return {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}  # noqa: S108 - inside
-
-
-def _bind(mount: BindMount) -> dict[str, Any]:
-    options = ["rbind", "rprivate", "ro" if mount.read_only else "rw"]
-    return {"destination": mount.target, "type": "bind", "source": mount.source, "options": options}

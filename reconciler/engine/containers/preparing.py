@@ -81,6 +81,8 @@ class Preparing:
                 helpers.hook_command(self._paths, record.id),
                 held,
                 lambda: self._ready_network(record),
+                terminal=record.config.terminal,
+                interactive=record.config.interactive,
             )
         finally:
             for fd in held:

@@ -8,7 +8,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _MAX_ID = 2**31 - 1
 
@@ -22,10 +22,12 @@ class User(Frozen):
     home: str
 
 
-def resolve(spec: str, passwd: str, group: str) -> User:
+def resolve(spec: str, passwd: str, group: str, added: Sequence[str] = ()) -> User:
     """`spec` is "", USER, UID, USER:GROUP or UID:GID; `passwd` and `group` are the files' texts, "" if absent.
 
-    As in Docker: a bare number need not be in passwd (its group is 0); a name must be. Raises ReconcilerError.
+    As in Docker: a bare number need not be in passwd (its group is 0); a name must be. `added` are further groups, by
+    name or number; the primary group is always among the supplementary ones, so that it is kept over a change of the
+    primary one. Raises ReconcilerError.
     """
     name, _, group_name = (spec or "0").partition(":")
     entry = _find_user(name or "0", passwd)
@@ -43,7 +45,8 @@ def resolve(spec: str, passwd: str, group: str) -> User:
     groups = tuple(sorted({number for _, number, members in _groups(group) if login and login in members}))
     if group_name:
         gid, groups = _group_id(group_name, group), ()
-    return User(uid, gid, groups or (gid,), home or "/")
+    further = (_group_id(name, group) for name in added)
+    return User(uid, gid, tuple(dict.fromkeys((gid, *groups, *further))), home or "/")
 
 
 def _find_user(name: str, passwd: str) -> tuple[str, int, int, str] | None:

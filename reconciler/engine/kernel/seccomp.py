@@ -22,6 +22,8 @@ _ACTIONS = {
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+_WITH_VALUE = {"SCMP_ACT_ERRNO": 0x00050000, "SCMP_ACT_TRACE": 0x7FF00000}
+"""Their low half is the error number, or what a tracer is told."""
 _COMPARISONS = {
     "SCMP_CMP_NE": 1,
     "SCMP_CMP_LT": 2,
@@ -128,8 +130,8 @@ def _add(library: ctypes.CDLL, context: int, rule: dict[str, Any]) -> None:
 
 
 def _action(name: str, errno_value: int | None) -> int:
-    if name == "SCMP_ACT_ERRNO":
-        return 0x00050000 | ((errno.EPERM if errno_value is None else errno_value) & 0xFFFF)
+    if base := _WITH_VALUE.get(name):
+        return base | ((errno.EPERM if errno_value is None else errno_value) & 0xFFFF)
     return _ACTIONS[name]
 
 

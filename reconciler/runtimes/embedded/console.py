@@ -149,6 +149,7 @@ class EmbeddedConsole:
             user=options.user,
             working_dir=options.working_dir,
             environment=options.environment,
+            privileged=options.privileged,
         )
 
     def copy_in(self, source: str, name: str, path: str, options: CopyOptions) -> int:

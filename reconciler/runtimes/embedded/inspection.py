@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, effective, resources, status
+from reconciler.engine.containers import bundle, catalog, confinement, effective, resources, status
 from reconciler.kits import references
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def _host_config(record: Record) -> dict[str, Any]:
         "RestartPolicy": {"Name": config.restart, "MaximumRetryCount": config.max_retries},
         "VolumesFrom": [v.source + (":ro" if v.read_only else "") for v in config.volumes_from] or None,
         "Links": [f"/{link.target}:/{record.name}/{link.alias}" for link in config.links] or None,
-        "Privileged": False,
-        "ReadonlyRootfs": False,
+        **_confinement(config),
         **_limits(config),
         **_names(config.names),
     }
@@ -143,6 +142,33 @@ def _names(names: NamesConfig) -> dict[str, Any]:
     }
 
 
+def _confinement(config: ContainerConfig) -> dict[str, Any]:
+    security = config.security
+    seen = {name: value for name, value in (("seccomp", security.seccomp), ("apparmor", security.apparmor)) if value}
+    options = [
+        *(["no-new-privileges"] if security.no_new_privileges else []),
+        *(f"{name}={value}" for name, value in seen.items()),
+        *(["systempaths=unconfined"] if security.unmasked else []),
+    ]
+    bare = security.privileged or security.unmasked
+    return {
+        "CapAdd": list(security.capabilities_add) or None,
+        "CapDrop": list(security.capabilities_drop) or None,
+        "GroupAdd": list(config.groups) or None,
+        "Privileged": security.privileged,
+        "ReadonlyRootfs": security.read_only,
+        "SecurityOpt": options or None,
+        "Tmpfs": {tmpfs.target: ",".join(tmpfs.options) for tmpfs in config.tmpfs} or None,
+        "Devices": [
+            {"PathOnHost": one.source, "PathInContainer": one.target, "CgroupPermissions": one.permissions}
+            for one in security.devices
+        ],
+        "DeviceCgroupRules": list(security.device_rules) or None,
+        "MaskedPaths": [] if bare else list(confinement.masked_paths()),
+        "ReadonlyPaths": [] if bare else list(confinement.READ_ONLY),
+    }
+
+
 def _bind(mount: ResolvedMount) -> str:
     return f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")
 
@@ -173,8 +199,9 @@ def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
         "Domainname": config.names.domain,
         "User": config.user or image.user,
         "ExposedPorts": {port: {} for port in (*image.exposed, *config.exposed)},
-        "Tty": False,
-        "OpenStdin": False,
+        "Tty": config.terminal,
+        "OpenStdin": config.interactive,
+        "StdinOnce": False,
         "Env": list(effective.merge_environment(image.environment, own)),
         "Cmd": list(arguments[len(entrypoint) :]),
         "Image": config.image,

@@ -6,6 +6,7 @@ judge is asked only where the field is set, so a stack without such fields costs
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.desired import Container
@@ -22,32 +23,27 @@ def _not_yet(name: str) -> _Judge:
     return lambda _container, _value: (f"{name} is not supported by this runtime yet", "leave it out")
 
 
-def _capacity(name: str) -> _Judge:
-    """What `capacity` says of a limit."""
+def _judged_by(module: str, name: str) -> _Judge:
+    """What a module of this package says of a field, loaded where the field is set only."""
 
     def judge(container: Container, value: Any) -> tuple[str, str] | None:
-        from reconciler.runtimes.embedded import capacity  # noqa: PLC0415 - where a limit is set only
-
-        return capacity.JUDGES[name](container, value)
+        judges = importlib.import_module(f"reconciler.runtimes.embedded.{module}").JUDGES
+        found: tuple[str, str] | None = judges[name](container, value)
+        return found
 
     return judge
 
 
 _JUDGES: dict[str, _Judge] = {
+    **{name: _not_yet(name) for name in ("platform", "init")},
     **{
-        name: _not_yet(name)
-        for name in (
-            "platform", "init", "stdin_open", "tty", "privileged", "cap_add", "cap_drop", "security_opt", "devices",
-            "device_cgroup_rules", "read_only", "tmpfs", "group_add",
-        )
-    },
-    **{
-        name: _capacity(name)
+        name: _judged_by("capacity", name)
         for name in (
             "mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness", "oom_kill_disable", "oom_score_adj",
             "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset", "pids_limit", "ulimits", "sysctls",
         )
     },
+    **{name: _judged_by("permission", name) for name in ("cap_add", "security_opt", "devices")},
 }  # fmt: skip
 
 _UNSET = {name: value for name, value in Container.defaults().items() if name in _JUDGES}

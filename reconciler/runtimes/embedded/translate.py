@@ -146,7 +146,7 @@ def _security(container: Container) -> SecurityConfig:
         capabilities_add=container.cap_add,
         capabilities_drop=container.cap_drop,
         no_new_privileges="no-new-privileges" in options,
-        seccomp=options.get("seccomp", ""),
+        seccomp=container.seccomp_profile or options.get("seccomp", ""),
         apparmor=options.get("apparmor", ""),
         unmasked="systempaths" in options,
         read_only=container.read_only,

@@ -1,0 +1,45 @@
+"""What this machine can't give of capabilities, devices and security options: the judges of `refusals`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reconciler.engine.containers import capabilities, devices
+from reconciler.engine.records import DeviceConfig
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.model.desired import Container, Device
+
+
+def _cap_add(_container: Container, added: tuple[str, ...]) -> tuple[str, str] | None:
+    if not (missing := capabilities.missing(added)):
+        return None
+    return (
+        f"this machine has no {listed(missing)} to give",
+        "its kernel is too old for it, or reconciler itself runs without it; take it out of cap_add",
+    )
+
+
+def _security_opt(_container: Container, options: tuple[str, ...]) -> tuple[str, str] | None:
+    named = [option for option in options if option.startswith("apparmor=") and option != "apparmor=unconfined"]
+    return (f"{named[0]} is not supported by this runtime yet", "leave it out") if named else None
+
+
+def _devices(_container: Container, wanted: tuple[Device, ...]) -> tuple[str, str] | None:
+    for device in wanted:
+        try:
+            devices.nodes([DeviceConfig(device.source, device.target, device.permissions)])
+        except ReconcilerError as error:
+            return error.message, error.hint
+    return None
+
+
+JUDGES: dict[str, Callable[[Container, Any], tuple[str, str] | None]] = {
+    "cap_add": _cap_add,
+    "security_opt": _security_opt,
+    "devices": _devices,
+}
