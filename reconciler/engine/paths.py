@@ -7,6 +7,7 @@
     ROOT/containers/ID/           upper, work (the writable layer) and log
     ROOT/volumes/NAME/_data       a volume's data
     ROOT/staging/                 what is being unpacked; swept when nobody works there
+    ROOT/downloads/HEX            a layer as a registry sends it, while a pull is not done; whole or its first part
     RUN/containers/ID/            the bundle: config.json, rootfs (mount point), names, attach, ctl, pidfile, ...
     RUN/containers/ID/names/      hosts, hostname, resolv.conf: on a small file system of their own
     RUN/exits/ID                  exit codes, written by the monitor
@@ -80,6 +81,10 @@ class Paths(Frozen):
     @property
     def staging(self) -> str:
         return os.path.join(self.root, "staging")
+
+    @property
+    def downloads(self) -> str:
+        return os.path.join(self.root, "downloads")
 
     @property
     def volumes(self) -> str:

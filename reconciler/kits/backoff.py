@@ -36,3 +36,13 @@ class Pace:
             self._let -= 1.0
             return 0.0
         return (1.0 - self._let) / self._rate
+
+
+RETRY_FIRST = 0.5
+RETRY_LAST = 10.0
+"""For another machine that is busy or away, in seconds: 0.5, 1, 2 ... 10."""
+
+
+def retry_delay(tries: int) -> float:
+    """Seconds until the next try after `tries` that failed in a row."""
+    return min(RETRY_LAST, RETRY_FIRST * 2.0 ** min(max(tries - 1, 0), 30))

@@ -248,7 +248,7 @@ class _Layout:
         found = configuration.read_json(index, place).get("manifests")
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise bad_image(place, "manifests is not a list of descriptors")
-        return [item for item in found if not _is_attestation(item)]
+        return [item for item in found if not platforms.is_attestation(item)]
 
     def _document(self, descriptor: dict[str, Any], what: str) -> bytes:
         data = self._blob(descriptor, what).read(MOST_BYTES, what)
@@ -271,18 +271,9 @@ class _Layout:
         return span
 
 
-def _is_attestation(descriptor: dict[str, Any]) -> bool:
-    return _annotations(descriptor).get("vnd.docker.reference.type") == "attestation-manifest"
-
-
-def _annotations(descriptor: dict[str, Any]) -> dict[str, Any]:
-    found = descriptor.get("annotations")
-    return found if isinstance(found, dict) else {}
-
-
 def _name(descriptor: dict[str, Any]) -> str:
     """The image's name by annotation, "" for none. `ref.name` alone is often just a tag, which names nothing."""
-    annotations = _annotations(descriptor)
+    annotations = platforms.annotations_of(descriptor)
     full = annotations.get("io.containerd.image.name")
     if isinstance(full, str) and full:
         return full

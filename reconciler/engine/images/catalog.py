@@ -169,13 +169,14 @@ class Images:
         """
         from reconciler.engine.images.registry import pulling  # noqa: PLC0415 - HTTP and TLS only when needed
 
-        return pulling.pull(self, reference, pulling.Terms(platform, progress, cancelled, deadline))
+        terms = pulling.Terms(platform, progress, cancelled, deadline, self._limits)
+        return pulling.pull(self, self._store, self._paths, reference, terms)
 
     def remote_digest(self, reference: str, *, platform: str = "") -> str:
         """The digest that the registry has for a name now, as `Pulled.digest`; raises as `pull`. Changes nothing."""
         from reconciler.engine.images.registry import pulling  # noqa: PLC0415
 
-        return pulling.remote_digest(self, reference, pulling.Terms(platform))
+        return pulling.remote_digest(reference, pulling.Terms(platform))
 
     def save(self, wanted: Sequence[str], target: str, form: str = "docker") -> None:
         """Write images to an archive, the file `target` or "-" for standard output; `form` is "docker" or "oci".

@@ -20,7 +20,7 @@ import os
 import sqlite3
 import stat
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.engine.images import streams, unpack
 from reconciler.engine.images.configuration import bad_image, decode
@@ -41,16 +41,43 @@ _SHORTEST, _LONGEST = 4, 6
 _RECORD = ".tarsplit"
 
 
-class LayerSource(Frozen):
-    """A layer as it lies in an archive. `digest` is what the archive calls these bytes, "" if it does not say.
+class Source(Protocol):
+    """What brings a layer. `what` names it in errors, `digest` is that of its bytes as they come, "" for not known."""
 
-    `ours`: nobody else writes to the file.
-    """
+    @property
+    def what(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+
+    def compressed(self) -> bool:
+        """Whether there is something to decompress, as far as one can tell now."""
+
+    def opened(self) -> contextlib.AbstractContextManager[Span]:
+        """The bytes, for a block that reads them; when it ends well they were what they should be, all the time."""
+
+    def checked(self) -> None:
+        """Called when the bytes are whole and right, before they are unpacked."""
+
+
+class LayerSource(Frozen):
+    """A layer as it lies in an archive. `digest` is what the archive calls these bytes, "" if it does not say."""
 
     span: Span
     what: str
     digest: str = ""
-    ours: bool = False
+
+    def compressed(self) -> bool:
+        return bool(streams.compression(self.span))
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Span]:
+        before = _version(self.span.fd)
+        yield self.span
+        if _version(self.span.fd) != before:
+            raise bad_image(self.what, "the file was changed while it was read", "load it again")
+
+    def checked(self) -> None:
+        pass
 
 
 class Layer(Frozen):
@@ -72,11 +99,20 @@ class _Staged(Frozen):
 class Workshop:
     """Where images are taken in. Use it inside `opened()`; safe to use from several threads there."""
 
-    def __init__(self, store: Store, paths: Paths, limits: Limits, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        paths: Paths,
+        limits: Limits,
+        progress: Callable[[str], None],
+        waiting: Callable[[], None] | None = None,
+    ) -> None:
+        """`waiting` is called again and again while another process has what we need, and ends that by raising."""
         self._store = store
         self._paths = paths
         self.limits = limits
         self._progress = progress
+        self._waiting = waiting
         self._progress_lock = threading.Lock()
         self._lock = os.path.join(paths.root, "images.lock")
         self._own: set[str] = set()
@@ -159,21 +195,23 @@ class Workshop:
         """An empty file without a name on the same file system, open for reading and writing."""
         return files.open_for_writing(self._paths.staging, os.O_RDWR | os.O_TMPFILE)
 
-    def place(self, sources: Sequence[LayerSource], diff_ids: Sequence[str]) -> tuple[Layer, ...]:
+    def missing(self, diff_ids: Sequence[str]) -> list[int]:
+        """The places, from the lowest, of the layers that are not here yet."""
+        keys = keys_by_position(diff_ids)
+        known = self._known()
+        return [index for index in _places(diff_ids) if not (known.get(diff_ids[index]) or known.get(keys[index]))]
+
+    def place(self, sources: Sequence[Source], diff_ids: Sequence[str]) -> tuple[Layer, ...]:
         """Have an image's layers in their places, lowest first; `sync` before the image's row is written.
 
         `diff_ids` are the digests that the plain tars must have. Layers that come twice stay once, at the upper place,
         where they hide what they hid below. Raises `ReconcilerError` (code "bad-image") or OSError.
         """
-        last = {diff_id: index for index, diff_id in enumerate(diff_ids)}
         keys = keys_by_position(diff_ids)
-        known = self._known()
-        wanted = sorted(last.values())
-        missing = [index for index in wanted if not (known.get(diff_ids[index]) or known.get(keys[index]))]
-        self._take_all([(sources[index], diff_ids[index]) for index in missing])
+        self._take_all([(sources[index], diff_ids[index]) for index in self.missing(diff_ids)])
         known = self._known()
         placed: list[Layer] = []
-        for index in wanted:
+        for index in _places(diff_ids):
             layer = known.get(diff_ids[index]) or known.get(keys[index])
             if layer is None:
                 staged = self._staged.pop(diff_ids[index])
@@ -194,10 +232,10 @@ class Workshop:
         with self._store.read() as connection:
             return layers_in(connection, set(_names(self._paths.layers)))
 
-    def _take_all(self, wanted: Sequence[tuple[LayerSource, str]]) -> None:
+    def _take_all(self, wanted: Sequence[tuple[Source, str]]) -> None:
         # Decompressing runs beside unpacking, and two threads save a third of the time. Unpacking two plain layers at
         # once takes longer than one after the other: they fight for the interpreter between short system calls.
-        if len(wanted) < 2 or not any(streams.compression(source.span) for source, _ in wanted):
+        if len(wanted) < 2 or not any(source.compressed() for source, _ in wanted):
             for source, diff_id in wanted:
                 self.take(source, diff_id)
             return
@@ -207,12 +245,12 @@ class Workshop:
             for done in [pool.submit(self.take, *pair) for pair in wanted]:
                 done.result()
 
-    def take(self, source: LayerSource, diff_id: str) -> None:
+    def take(self, source: Source, diff_id: str) -> None:
         """One layer, checked and unpacked, and in its place unless that depends on layers below it: see `place`."""
         lock = os.path.join(self._paths.staging, diff_id.partition(":")[2] + ".lock")
         if locks.is_held(lock):
             self.progress(f"{source.what}: waiting for another process that unpacks the same")
-        with locks.held(lock):
+        with locks.held(lock, waiting=self._waiting):
             if diff_id in self._staged or diff_id in self._known():
                 return
             staged = self._stage(source, diff_id)
@@ -221,10 +259,9 @@ class Workshop:
                 return
         self._staged[diff_id] = staged
 
-    def _stage(self, source: LayerSource, diff_id: str) -> _Staged:
+    def _stage(self, source: Source, diff_id: str) -> _Staged:
         with contextlib.ExitStack() as stack:
-            before = _version(source.span.fd)
-            span, diff = source.span, ""
+            span, diff = stack.enter_context(source.opened()), ""
             if kind := streams.compression(span):
                 self.progress(f"{source.what}: decompressing {human_size(span.size)}")
                 target = self.temporary()
@@ -237,6 +274,7 @@ class Workshop:
                 _check(source.what, "digest", source.digest, diff)
             _check(source.what, "digest of the plain layer", diff_id, diff)
             self.progress(f"{source.what}: unpacking {human_size(span.size)}")
+            source.checked()
             folder = os.path.join(self._paths.staging, f"{diff_id.partition(':')[2]}.{os.urandom(8).hex()}")
             self._own.add(folder)
             files.mkdir(folder)
@@ -245,8 +283,6 @@ class Workshop:
             stack.callback(os.close, record)
             with rooted.open_root(folder) as root:
                 unpacked = unpack.unpack(span, root, self.limits, source.what, record=record)
-            if not source.ours and _version(source.span.fd) != before:
-                raise bad_image(source.what, "the file was changed while it was read", "load it again")
             return _Staged(folder, folder + _RECORD, unpacked)
 
     def _put(self, staged: _Staged, key: str) -> Layer:
@@ -314,6 +350,11 @@ def _free_name(key: str, taken: Collection[str]) -> str:
             if text[start : start + length] not in taken:
                 return text[start : start + length]
     raise ReconcilerError("no free name for a layer", code="images", hint="remove images that nobody uses")
+
+
+def _places(diff_ids: Sequence[str]) -> list[int]:
+    """Where each layer is, from the lowest; one that comes twice at its upper place."""
+    return sorted({diff_id: index for index, diff_id in enumerate(diff_ids)}.values())
 
 
 def keys_by_position(diff_ids: Sequence[str]) -> list[str]:

@@ -93,6 +93,17 @@ def of_descriptor(descriptor: dict[str, Any]) -> Platform:
     return Platform(*(str(platform.get(key, "")) for key in ("os", "architecture", "variant"))).plain
 
 
+def is_attestation(descriptor: dict[str, Any]) -> bool:
+    """Whether it is what a build says of itself, and no image."""
+    return annotations_of(descriptor).get("vnd.docker.reference.type") == "attestation-manifest"
+
+
+def annotations_of(descriptor: dict[str, Any]) -> dict[str, Any]:
+    """A descriptor's annotations, none where it has none."""
+    found = descriptor.get("annotations")
+    return found if isinstance(found, dict) else {}
+
+
 def rank(offered: Platform, asked: Wanted) -> int | None:
     """How well a platform fits, 0 best; an unknown architecture fits least, None not at all."""
     offered = offered.plain

@@ -58,6 +58,10 @@ class Span(Frozen):
     def whole(cls, fd: int) -> Span:
         return cls(fd, 0, os.fstat(fd).st_size)
 
+    def head(self, count: int) -> bytes:
+        """The first bytes, fewer where there are not so many."""
+        return os.pread(self.fd, min(count, self.size), self.offset)
+
     def read(self, limit: int, what: str) -> bytes:
         """All of it; more than `limit` bytes are an error."""
         if self.size > limit:
@@ -86,7 +90,7 @@ def digest(span: Span) -> str:
 
 def compression(span: Span) -> str:
     """gzip, zstd, xz or bzip2 by the first bytes, "" for anything else."""
-    head = os.pread(span.fd, min(8, span.size), span.offset)
+    head = span.head(8)
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "")
 
 

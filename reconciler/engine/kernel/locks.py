@@ -8,23 +8,44 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+_LOOKS = 0.05
+"""Seconds between two looks at a lock, where whoever waits wants to be asked."""
 
 
 @contextlib.contextmanager
-def held(path: str, *, shared: bool = False) -> Iterator[None]:
-    """Wait for the lock and hold it for the block; the folder is made when it is missing, the file stays."""
+def held(path: str, *, shared: bool = False, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Wait for the lock and hold it for the block; the folder is made when it is missing, the file stays.
+
+    `waiting` is called again and again meanwhile, and ends the wait by raising.
+    """
     fd = _open(path)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        while not (waiting is None or _take(fd, how)):
+            waiting()
+            time.sleep(_LOOKS)
+        if waiting is None:
+            fcntl.flock(fd, how)
         yield
     finally:
         os.close(fd)
+
+
+def _take(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def try_hold(path: str) -> int | None:

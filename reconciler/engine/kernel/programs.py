@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NULL = subprocess.DEVNULL
 """For a standard stream: nothing to read, what is written vanishes. None means ours."""
 
+TimeoutExpired = subprocess.TimeoutExpired
+"""A program took longer than it may."""
+
 Started = subprocess.Popen[bytes]
 """A process that was started; `wait()` for its exit code, negative for a signal."""
 

@@ -1,4 +1,4 @@
-"""Holding host ports with bound sockets, and finding out who has one.
+"""Holding host ports with bound sockets, and finding out who has one; connections to other machines.
 
 A port is held by bind(2) alone, without listen(2) and without SO_REUSEADDR: others get EADDRINUSE whatever they set, and
 a connection that misses the port map is refused instead of hanging in a backlog. Sources: socket(7), proc(5).
@@ -6,6 +6,7 @@ a connection that misses the port map is refused instead of hanging in a backlog
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -43,6 +44,24 @@ def bind(address: str, port: int, protocol: str, *, reuse: bool = False) -> int:
         return made.detach()
 
 
+@effect
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """A TCP connection to the first of a host's addresses that answers within `timeout` seconds; raises OSError.
+
+    The timeout stays with the socket.
+    """
+    made = socket.create_connection((host, port), timeout)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def interrupt(connection: socket.socket) -> None:
+    """Have whoever waits for this connection, in any thread, see its end now."""
+    with contextlib.suppress(OSError):
+        # Of the base class: a TLS socket's own would take its state away under the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 def has_ipv6() -> bool:
     """Whether IPv6 sockets can be bound in this namespace."""
     try:
@@ -64,6 +83,10 @@ def local_addresses() -> set[str]:
             elif words == ["/32", "host", "LOCAL"]:
                 found.add(leaf)
     return found
+
+
+Connection = socket.socket
+"""What `connect` returns."""
 
 
 class LocalSocket(Frozen):
