@@ -13,13 +13,13 @@ import http.client
 import json
 import os
 import socket
-import ssl
 import subprocess
 import tarfile
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Mapping, Sequence
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -41,7 +41,9 @@ def free_port() -> int:
 class Pusher:
     """Pushes to a registry that is empty, or has whatever it has."""
 
-    def __init__(self, address: str, *, context: ssl.SSLContext | None = None, user: str = "", password: str = "") -> None:
+    def __init__(
+        self, address: str, *, context: ssl.SSLContext | None = None, user: str = "", password: str = ""
+    ) -> None:
         self._address, self._context = address, context
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {pair}"} if user else {}

@@ -9,7 +9,7 @@ from reconciler.engine.containers import catalog, status
 from reconciler.engine.facade import Engine
 from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
-from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.errors import InterruptedRunError, ReconcilerError
 from reconciler.kits.frozen import replace
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume, RemoteImage
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
@@ -156,11 +156,17 @@ class EmbeddedRuntime:
         return Outcome()
 
     def _pull(self, action: PullImage, context: Context) -> Outcome:
-        pulled = self.engine.images.pull(
-            action.reference,
-            cancelled=context.cancelled,
-            deadline=context.deadline,
-        )
+        from reconciler.runtimes.embedded.pulls import Words  # noqa: PLC0415 - only for who pulls
+
+        try:
+            pulled = self.engine.images.pull(
+                action.reference,
+                progress=Words(context.progress).heard,
+                cancelled=context.cancelled,
+                deadline=context.deadline,
+            )
+        except InterruptedRunError as error:
+            raise Cancelled from error
         return Outcome(changed=pulled.changed, details={"id": pulled.id, "digest": pulled.digest})
 
     def _remove(self, action: RemoveContainer) -> Outcome:

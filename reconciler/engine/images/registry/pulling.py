@@ -29,7 +29,7 @@ from reconciler.engine.images.streams import Limits
 from reconciler.engine.kernel import files
 from reconciler.kits import configuration, references
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen
+from reconciler.kits.frozen import Frozen, replace
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 _REPORTS = 0.1
 """Seconds between two reports of one layer in one phase."""
+_LONGEST_QUESTION = 30.0
+"""Seconds until a registry has to have answered what a tag stands for: somebody waits for a plan."""
 _MORE_UNPACKING = 2
 """Layers that may be unpacked while as many as are allowed are downloaded."""
 
@@ -92,7 +94,7 @@ def pull(images: Images, store: Store, paths: Paths, reference: str, terms: Term
 
 def remote_digest(reference: str, terms: Terms) -> str:
     """See `Images.remote_digest`."""
-    with _asked(reference, terms) as asked:
+    with _asked(reference, replace(terms, deadline=time.monotonic() + _LONGEST_QUESTION)) as asked:
         if asked.reference.digest:
             return asked.reference.digest
         return asked.first(lambda repository: repository.digest(asked.reference.tag))[1]

@@ -27,10 +27,9 @@ class Watch:
     def __init__(self, cancelled: Callable[[], bool], seconds: float, deadline: float | None = None) -> None:
         """`seconds` is what all of it may take; `deadline` (monotonic) may end it earlier."""
         self._cancelled = cancelled
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
-        if deadline is not None:
-            self._end = min(self._end, deadline)
+        now = time.monotonic()
+        self._end = min(now + seconds, deadline) if deadline is not None else now + seconds
+        self._seconds = max(0.0, self._end - now)
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._reason: BaseException | None = None
@@ -87,7 +86,7 @@ class Watch:
             elif self.left <= 0:
                 self.stop(
                     ReconcilerError(
-                        f"the pull is not done after {human_duration(self._seconds).lower()}",
+                        f"the registry is not done after {human_duration(round(self._seconds)).lower()}",
                         code="deadline",
                         hint="what came so far is kept: pull again to go on; pull.time_limit in config.yaml allows more",
                     )
