@@ -213,7 +213,7 @@ class _Value:
             raise self.error(error.message, error.hint) from None
 
     def _empty(self) -> bool:
-        return self._node.id == "scalar" and self._node.style is None and self._node.value in ("", "~", "null")
+        return self._node.id == "scalar" and not self._node.style and self._node.value in ("", "~", "null")
 
     def pairs(self) -> Iterator[tuple[_Value, _Value]]:
         """Keys and values of a mapping; a key that comes twice is an error."""
@@ -246,7 +246,7 @@ class _Value:
         return [_Value(node, self._path, self._text) for node in self._node.value]
 
     def text(self) -> str:
-        if self._node.id != "scalar" or (self._node.style is None and not self._node.value):
+        if self._node.id != "scalar" or (not self._node.style and not self._node.value):
             raise self.error("a text was expected here")
         return str(self._node.value)
 

@@ -19,6 +19,11 @@ def silent(_text: str) -> None:
     """Progress that nobody wants to see."""
 
 
+def never() -> bool:
+    """What nobody cancels."""
+    return False
+
+
 def unseen(_progress: LayerProgress) -> None:
     """The same, of a pull."""
 
@@ -212,9 +217,23 @@ class Console(Protocol):
         """Give an image another name, taking it from the image that had it."""
 
     def pull(
-        self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
+        self,
+        reference: str,
+        *,
+        platform: str = "",
+        progress: Callable[[LayerProgress], None] = unseen,
+        cancelled: Callable[[], bool] = never,
     ) -> PulledImage:
-        """Fetch an image from its registry; `progress` is called from several threads, one at a time."""
+        """Fetch an image from its registry; `progress` is called from several threads, one at a time.
+
+        `cancelled()` turning true ends it soon, with code "interrupted".
+        """
+
+    def login(self, registry: str, username: str, password: str) -> str:
+        """Keep what a registry accepts, having tried it; where: a file's path, or a credential helper's name."""
+
+    def logout(self, registry: str) -> bool:
+        """Forget what is kept for a registry; whether there was something."""
 
     def import_image(self, path: str, reference: str) -> str:
         """Make an image of a root file system in a tar file; its id."""

@@ -203,6 +203,18 @@ class Images:
         row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image_id,)).fetchone()
         return self.configuration(image_id), self.configuration(row[0]) if row[0] else b""
 
+    def login(self, registry: str, username: str, password: str) -> str:
+        """Log in to a registry; see `sessions.login`."""
+        from reconciler.engine.images.registry import sessions  # noqa: PLC0415
+
+        return sessions.login(registry, username, password)
+
+    def logout(self, registry: str) -> bool:
+        """Log out of a registry; see `sessions.logout`."""
+        from reconciler.engine.images.registry import sessions  # noqa: PLC0415
+
+        return sessions.logout(registry)
+
     def add(self, arrivals: Iterable[Arrival], origin: str) -> None:
         """Record images whose layers are in place and on the disk: all of them or none.
 

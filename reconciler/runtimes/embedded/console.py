@@ -18,6 +18,7 @@ from reconciler.runtimes.console import (
     PulledImage,
     RemovedImages,
     VolumeSummary,
+    never,
     unseen,
 )
 from reconciler.runtimes.embedded import translate
@@ -207,12 +208,23 @@ class EmbeddedConsole:
         self.engine.images.tag(source, reference)
 
     def pull(
-        self, reference: str, *, platform: str = "", progress: Callable[[LayerProgress], None] = unseen
+        self,
+        reference: str,
+        *,
+        platform: str = "",
+        progress: Callable[[LayerProgress], None] = unseen,
+        cancelled: Callable[[], bool] = never,
     ) -> PulledImage:
         pulled = self.engine.images.pull(
-            reference, platform=platform, progress=lambda *facts: progress(LayerProgress(*facts))
+            reference, platform=platform, progress=lambda *facts: progress(LayerProgress(*facts)), cancelled=cancelled
         )
         return PulledImage(pulled.reference, pulled.id, pulled.digest, pulled.changed)
+
+    def login(self, registry: str, username: str, password: str) -> str:
+        return self.engine.images.login(registry, username, password)
+
+    def logout(self, registry: str) -> bool:
+        return self.engine.images.logout(registry)
 
     def import_image(self, path: str, reference: str) -> str:
         return self.engine.images.import_root(path, reference)

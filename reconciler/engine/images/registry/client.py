@@ -261,7 +261,7 @@ class Repository:
             return ReconcilerError(
                 f"manifest for {self._label} not found: {text or 'manifest unknown'}",
                 code="not-found",
-                hint="check the tag",
+                hint="check the name and the tag",
             )
         if answer.status in (401, 403):
             return self._denied(text)

@@ -179,8 +179,8 @@ class _Pull:
         )
         # The one that knew the image first, then the others.
         repositories = asked.repositories[position:] + asked.repositories[:position]
-        before = self._images.find(asked.reference.canonical)
         with self._workshop.opened() as work:
+            before = self._images.find(asked.reference.canonical)
             sources = self._sources(found, repositories)
             self._take(work, sources, found)
             placed = work.place(sources, found.parsed.diff_ids)

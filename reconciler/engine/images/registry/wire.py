@@ -75,6 +75,7 @@ class Answer:
 
     def __init__(self, wire: Wire, connection: _Connection, response: http.client.HTTPResponse, url: str) -> None:
         self._wire, self._connection, self._response = wire, connection, response
+        self._left = response.length
         self.url = url
         self.status = response.status
 
@@ -89,18 +90,27 @@ class Answer:
     @property
     def length(self) -> int | None:
         """Bytes of the body that are still to come, None where the other side does not say."""
-        return self._response.length
+        return self._left
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read some of the body; 0 at its end, be it early or not."""
+        """Read what there is of the body, waiting for a first byte; 0 at its end, be it early or not."""
         with self._wire.explained(self._connection.site):
-            return self._response.readinto(buffer)
+            if self._left is None:
+                data = self._response.read1(len(buffer))
+                buffer[: len(data)] = data
+                return len(data)
+            if not self._left:
+                return 0
+            # Not the response's own readinto: it waits until the buffer is full, and what it has is lost with the connection.
+            count = self._response.fp.readinto1(buffer[: self._left])
+            self._left -= count
+            return count
 
     def read(self, limit: int) -> bytes:
         """All of the body; WireError for more than `limit` bytes."""
         with self._wire.explained(self._connection.site):
             data = self._response.read(limit + 1)
-            expected = self._response.length
+            expected = self._left = self._response.length
         if len(data) > limit:
             raise WireError(f"{self._connection.site} sends more than {limit} bytes, which is too much", passing=False)
         if expected:
@@ -108,7 +118,8 @@ class Answer:
         return data
 
     def close(self) -> None:
-        if self._response.length == 0:
+        if self._left == 0:
+            self._response.length = 0
             self._response.read()  # nothing, and the response knows that it is over
         whole = self._response.isclosed()
         self._response.close()
@@ -222,7 +233,10 @@ class Wire:
             answer.close()
             if not location:
                 raise WireError(f"{site} redirects to nowhere", passing=False)
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise WireError(f"{site} redirects to {quote(location, 200)}", passing=False) from None
             if site.scheme == "https" and Site.of(url).scheme != "https":
                 raise WireError(f"{site} redirects from HTTPS to plain HTTP ({Site.of(url)})", passing=False)
         raise WireError(f"{first} redirects more than {most_redirects} times", passing=False)
