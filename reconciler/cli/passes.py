@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_pass_options(parser: Parser) -> None:
     """The options of every verb that makes a pass."""
-    parser.add_argument("--no-lock-wait", action="store_true", help="do not wait for a stack that another run holds")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for a stack that another run has locked")
     parser.add_argument("--parallel", type=number_from(1), metavar="N", help="how many steps run at once")
     parser.add_argument("--take-over", action="store_true", help="go on with a stack that came from another file")
     parser.add_argument("-q", "--quiet", action="store_true", help="only errors")
@@ -69,7 +69,7 @@ def _pass(
     manner = Manner(
         " ".join(["reconciler", *sys.argv[1:]]),
         options=planning,
-        wait=not options.no_lock_wait,
+        wait=not options.no_wait,
         width=options.parallel,
         cancel=reporter.interrupts.asked,
         patience=patience,

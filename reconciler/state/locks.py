@@ -51,7 +51,7 @@ def stack_lock(
             holder = _read_note(path)
             text = f"held by {holder}" if holder else "held by another process"
             if not wait:
-                raise LockedError(f"stack {stack} is {text}", hint="leave out --no-lock-wait to wait for it")
+                raise LockedError(f"stack {stack} is {text}", hint="leave out --no-wait to wait for it")
             if on_wait:
                 on_wait(f"waiting for stack {stack}, {text}")
             held.enter_context(locks.held(path))

@@ -390,12 +390,12 @@ def test_who_comes_second_waits_or_is_told_by_whom_the_stack_is_held():
     with driven("apply", "shop.yaml", HOLD="start container db") as first:
         assert first.stderr.readline() == "holding\n"
         assert holder_of("shop").pid == first.pid
-        with driven("apply", "--no-lock-wait", "shop.yaml") as hasty:
+        with driven("apply", "--no-wait", "shop.yaml") as hasty:
             out, err = hasty.communicate()
         assert (hasty.returncode, out) == (5, "")
         assert re.fullmatch(
             rf"error: stack shop is held by pid {first.pid} \(reconciler apply shop.yaml\) since [-\d]+ [:\d]+\n"
-            r"  hint: leave out --no-lock-wait to wait for it\n",
+            r"  hint: leave out --no-wait to wait for it\n",
             err,
         )
         with driven("down", "shop") as ignorant, driven("down", "shop.yaml") as patient:
