@@ -12,7 +12,7 @@ from reconciler.executor.report import Result
 from reconciler.kits.frozen import replace
 from reconciler.model.action import PullImage
 from reconciler.planner.planning import plan
-from reconciler.planner.pulling import as_foreseen, joined, pulls_of
+from reconciler.planner.pulling import as_foreseen, joined, new_pulls
 from reconciler.planner.scope import scope_of
 
 if TYPE_CHECKING:
@@ -35,19 +35,25 @@ def pull_first(
 ) -> tuple[Plan, Result]:
     """Carry out a plan that has pulls; `perform` executes one. Returns the plan as it became, and how it ended.
 
-    Raises ReconcilerError where what is left can't be planned; then only images have come.
+    A pull may show that more must be pulled: a container that is to follow another one, and whose image has gone. So
+    this is repeated, with each image once. Raises ReconcilerError where what is left can't be planned; then only images
+    have come.
     """
-    pulls = pulls_of(made)
-    pulled = perform(pulls)
-    if not pulled.ok:
-        for step in made.steps[len(pulls.steps) :]:
-            reporter.skipped(step)
-        return made, Result.of_parts(made, pulled)
-    references = frozenset(step.action.reference for step in pulls.steps if isinstance(step.action, PullImage))
-    wishes = options.after_pulling(references)
-    left = plan(stack, runtime.observe(scope_of(stack, wishes)), wishes, runtime.capabilities)
-    if not as_foreseen(made, left):
-        reporter.planned_again(left)
-    whole = joined(pulls, left)
-    rest = perform(replace(whole, steps=whole.steps[len(pulls.steps) :]))
-    return whole, Result.of_parts(whole, pulled, rest)
+    parts: list[Result] = []
+    done = 0
+    while new := new_pulls(made, done, options.pulled):
+        parts.append(perform(replace(made, steps=new)))
+        if not parts[-1].ok:
+            for step in made.steps[done + len(new) :]:
+                reporter.skipped(step)
+            return made, Result.of_parts(made, *parts)
+        options = options.after_pulling(
+            frozenset(step.action.reference for step in new if isinstance(step.action, PullImage))
+        )
+        done += len(new)
+        left = plan(stack, runtime.observe(scope_of(stack, options)), options, runtime.capabilities)
+        if not as_foreseen(made.steps[done:], left):
+            reporter.planned_again(left)
+        made = joined(made.steps[:done], left)
+    parts.append(perform(replace(made, steps=made.steps[done:])))
+    return made, Result.of_parts(made, *parts)

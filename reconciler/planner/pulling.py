@@ -14,22 +14,24 @@ if TYPE_CHECKING:
     from reconciler.model.plan import Plan, Step
 
 
-def pulls_of(plan: Plan) -> Plan:
-    """The pulls alone, with the numbers that they have in the plan: they wait for nothing and come first."""
-    return replace(plan, steps=tuple(step for step in plan.steps if isinstance(step.action, PullImage)))
+def new_pulls(plan: Plan, done: int, pulled: frozenset[str]) -> tuple[Step, ...]:
+    """The pulls behind the first `done` steps, unless all of them have been pulled before: those are left to the rest.
+
+    Pulls wait for nothing and come before all other steps.
+    """
+    pulls = tuple(step for step in plan.steps[done:] if isinstance(step.action, PullImage))
+    return pulls if {step.action.reference for step in pulls if isinstance(step.action, PullImage)} - pulled else ()
 
 
-def joined(pulls: Plan, rest: Plan) -> Plan:
-    """The pulls, and behind them what is left to do after them, numbered on."""
-    first = len(pulls.steps)
-    return replace(rest, steps=(*pulls.steps, *(_later(step, first) for step in rest.steps)))
+def joined(done: tuple[Step, ...], rest: Plan) -> Plan:
+    """What is done, and behind it what is left to do, numbered on."""
+    return replace(rest, steps=(*done, *(_later(step, len(done)) for step in rest.steps)))
 
 
 def _later(step: Step, by: int) -> Step:
     return replace(step, number=step.number + by, after=tuple(number + by for number in step.after))
 
 
-def as_foreseen(plan: Plan, rest: Plan) -> bool:
-    """Whether what is left after a plan's pulls is what it said."""
-    foreseen = [(step.action, step.change) for step in plan.steps if not isinstance(step.action, PullImage)]
-    return foreseen == [(step.action, step.change) for step in rest.steps]
+def as_foreseen(foreseen: tuple[Step, ...], rest: Plan) -> bool:
+    """Whether what is left is what was said."""
+    return [(s.action, s.change) for s in foreseen] == [(s.action, s.change) for s in rest.steps]

@@ -42,7 +42,7 @@ def test_no_verb_is_wrong_usage_and_shows_help(call):
         (["up"], 'there is no verb "up"', "reconciler apply SPEC brings a stack up"),
         (["restart", "web"], 'there is no verb "restart"', "reconciler stop NAME, then reconciler start NAME"),
         (["pull"], 'there is no verb "pull"', "there is no pulling yet: reconciler load takes an archive"),
-        (["xp"], 'there is no verb "xp"', "reconciler --help lists them"),
+        (["xq"], 'there is no verb "xq"', "reconciler --help lists them"),
         (["logs", "--details", "web"], "unknown option --details", "usage: reconciler logs"),
         (["ps", "-x"], "unknown option -x", "usage: reconciler ps"),
         (["stop", "--tiem", "1", "web"], "unknown option --tiem", "did you mean --time?"),

@@ -192,6 +192,25 @@ def test_what_only_the_pulled_image_tells_is_planned_for_once_it_is_here(machine
     assert sorted(step.number for step in result.done) == [step.number for step in made.steps]
 
 
+def test_what_a_pull_makes_necessary_is_pulled_as_well(machine):
+    """db follows web, and its image has gone and moved meanwhile: its sister, which runs it too, follows that."""
+    sisters = stack(
+        "containers: {web: {image: app:1, pull_policy: always}, db: {image: db:1, links: [web]}, d2: {image: db:1}}"
+    )[0]
+    assert one_pass(machine, sisters)[1].ok
+    machine.publish("app:1", "sha256:newer")
+    machine.publish("db:1", "sha256:newer-db")
+    del machine.world.images["app:1"], machine.world.images["db:1"]
+    assert [step.action.subject for step in look_and_plan(machine, sisters).steps] == ["image app:1"]
+    made, result, heard = one_pass(machine, sisters)
+    assert result.ok
+    assert [step.number for step in made.steps] == list(range(1, len(made.steps) + 1))
+    assert [step.action.subject for step in made.steps[:2]] == ["image app:1", "image db:1"]
+    assert {c.image_id for c in machine.world.containers.values()} == {"sha256:newer", "sha256:newer-db"}
+    assert len(heard.again) == 2
+    assert look_and_plan(machine, sisters).empty
+
+
 def test_a_tag_that_moves_once_more_while_it_is_pulled_does_not_make_a_pass_endless(machine):
     machine.publish("app:1", "sha256:newer")
 
