@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.kits.masking import masked_words
 from reconciler.kits.text import double_quote, ellipsis, printable
 from reconciler.kits.units import human_duration
 
@@ -64,8 +65,8 @@ def status(container: ContainerSummary, now: float) -> str:
 
 
 def command(container: ContainerSummary, *, whole: bool = False) -> str:
-    """The COMMAND cell: path and arguments in quotes, cut to twenty characters."""
-    text = " ".join(container.command)
+    """The COMMAND cell: path and arguments in quotes, cut to twenty characters, secrets masked."""
+    text = " ".join(masked_words(list(container.command)))
     return double_quote(text if whole else ellipsis(text, 20))
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-import stat
 import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.registry import Registry
 from reconciler.engine.images.catalog import Images
-from reconciler.engine.kernel import cgroups, files
+from reconciler.engine.kernel import cgroups, roots
 from reconciler.engine.networks.network import Network
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
@@ -22,13 +21,8 @@ from reconciler.engine.volumes.shelf import Shelf
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from reconciler.engine.containers.lifecycle import Lifecycle
     from reconciler.engine.containers.settle import Settling
-
-_UNFIT = frozenset(",:\\\"'\n")
-"""Characters that overlayfs options or a monitor's log path can't carry."""
 
 
 class Engine:
@@ -37,7 +31,13 @@ class Engine:
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `Paths.of`; raises ReconcilerError when they can't be used."""
         self.paths = Paths.of(root, run)
-        _claim((self.paths.root, self.paths.run))
+        if os.geteuid() != 0:
+            raise ReconcilerError(
+                "the embedded engine needs root: it mounts, makes namespaces and sets firewall rules",
+                code="not-root",
+                hint="run it as root, or with sudo",
+            )
+        roots.claim((self.paths.root, self.paths.run))
         self.store = Store(self.paths)
         self.images = Images(self.store, self.paths)
         self.network = Network(self.paths, self.store)
@@ -76,31 +76,3 @@ class Engine:
             if not cgroups.remove_empty(f"{self.paths.cgroup}/monitors", self.paths.cgroup):
                 return
             time.sleep(0.05)
-
-
-def _claim(folders: Iterable[str]) -> None:
-    """Have the roots, 0700 and root's: they hold set-user-ID files of images, so nobody else may enter."""
-    if os.geteuid() != 0:
-        raise ReconcilerError(
-            "the embedded engine needs root: it mounts, makes namespaces and sets firewall rules",
-            code="not-root",
-            hint="run it as root, or with sudo",
-        )
-    for folder in folders:
-        if _UNFIT.intersection(folder):
-            raise ReconcilerError(
-                f"{folder!r} can't be a root: its path holds one of a comma, a colon, a backslash, a quote or a newline",
-                code="root",
-                hint="set RECONCILER_ROOT and RECONCILER_RUN to plain paths",
-            )
-        try:
-            facts = os.stat(folder)
-        except FileNotFoundError:
-            files.make_folders(folder)
-            continue
-        if not stat.S_ISDIR(facts.st_mode):
-            raise ReconcilerError(f"{folder} is not a folder", code="root", hint="move it away")
-        if facts.st_uid != 0:
-            raise ReconcilerError(f"{folder} belongs to user {facts.st_uid}, not to root", code="root")
-        if stat.S_IMODE(facts.st_mode) & 0o077:
-            files.chmod(folder, 0o700)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.kits.masking import masked_line
 from reconciler.kits.source import Position
-from reconciler.secrets.masking import mask_line
 from reconciler.spec.scalars import resolve
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Source:
         Columns are kept; where a masked value stands before `column` they cannot be, and there is no excerpt.
         """
         whole = self.line(number)
-        line = mask_line(whole)
+        line = masked_line(whole)
         if (
             line != whole
             and (rest := whole[column - 1 :])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli import table
 from reconciler.cli.parser import add_json, number_from
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.masking import masked, masked_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ def _document(container: ContainerSummary, now: float) -> dict[str, Any]:
         "stack": container.stack,
         "key": container.key,
         "image": container.image,
-        "command": list(container.command),
+        "command": masked_words(list(container.command)),
         "state": container.state,
         "status": table.status(container, now),
         "exit_code": container.exit_code,
@@ -90,7 +91,7 @@ def _document(container: ContainerSummary, now: float) -> dict[str, Any]:
             for b in table.sorted_bindings(container.ports)
         ],
         "exposed": list(container.exposed),
-        "labels": container.labels,
+        "labels": {name: masked(name, value) for name, value in container.labels.items()},
         "created_at": container.created_at,
         "started_at": container.started_at,
         "finished_at": container.finished_at,

@@ -8,6 +8,7 @@ from reconciler.cli.objects import add_show_secrets, show
 from reconciler.cli.parser import add_json, add_names, add_verbs
 from reconciler.cli.table import table
 from reconciler.kits.errors import ReconcilerError, UsageError
+from reconciler.kits.text import printable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -52,7 +53,7 @@ def _list(options: Any, shell: Shell) -> int:
         shell.json([{key: _plain(getattr(volume, key)) for key in keys} for volume in volumes])
     elif options.quiet:
         for volume in volumes:
-            shell.line(volume.name)
+            shell.line(printable(volume.name))
     else:
         rows = (("local", volume.name, volume.stack, ", ".join(volume.users)) for volume in volumes)
         for line in table(("DRIVER", "VOLUME NAME", "STACK", "USED BY"), rows):

@@ -22,6 +22,8 @@ MOST_BYTES = 4 << 20
 """Longest JSON document that is read: a configuration, manifest or index (registries accept no more)."""
 
 _NANOSECONDS = 1e9
+_EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
+_MOST_PORT = 65535
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -93,7 +95,9 @@ def parse(data: bytes, what: str) -> Configuration:
             "entrypoint": reader.strings(inner, "Entrypoint"),
             "command": reader.strings(inner, "Cmd"),
             "environment": reader.strings(inner, "Env"),
-            "exposed": tuple(sorted(reader.mapping(inner, "ExposedPorts"))),
+            "exposed": tuple(
+                port for text in sorted(reader.mapping(inner, "ExposedPorts")) for port in reader.ports(text)
+            ),
             "volumes": tuple(sorted(reader.mapping(inner, "Volumes"))),
             "user": reader.string(inner, "User"),
             "working_dir": reader.string(inner, "WorkingDir"),
@@ -133,6 +137,14 @@ class _Reader:
         if not all(isinstance(item, str) and "\0" not in item for item in found):
             raise bad_image(self._what, f"{key} is not a list of strings")
         return tuple(found)
+
+    def ports(self, text: str) -> list[str]:
+        """The single ports, as "80/tcp", of a port or a range of them."""
+        match = _EXPOSED.fullmatch(text)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if match is None or not 0 < first <= last <= _MOST_PORT:
+            raise bad_image(self._what, f"ExposedPorts holds {quote(text[:80])}, which is no port like 80/tcp")
+        return [f"{number}/{match[3] or 'tcp'}" for number in range(first, last + 1)]
 
     def labels(self, parent: dict[str, Any]) -> dict[str, str]:
         return {key: "" if value is None else str(value) for key, value in self.mapping(parent, "Labels").items()}

@@ -1,8 +1,8 @@
-"""Which values a plan hides."""
+"""Which values are hidden, and how what holds them is shown."""
 
 import pytest
 
-from reconciler.kits.masking import MASK, looks_secret, masked, masked_words
+from reconciler.kits.masking import MASK, looks_secret, masked, masked_line, masked_words
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,17 @@ from reconciler.kits.masking import MASK, looks_secret, masked, masked_words
         "SENTRY_DSN",
         "clientSecret",
         "traefik.http.basicauth.passwd",
+        "dbPassword",
+        "apiKey",
+        "KEY",
+        "x-api-key",
+        "MYSQL_PWD",
+        "AWS_SECRET_ACCESS_KEY",
+        "PRIVATE_KEY",
+        "token",
+        "GITHUB_CREDENTIALS",
+        "RANDOM_PASSWORD_1",
+        "PASSWORDHASH",
     ],
 )
 def test_a_secret_is_told_by_its_name(name):
@@ -39,6 +50,17 @@ def test_a_secret_is_told_by_its_name(name):
         "AUTHOR",
         "monkey",
         "KEYBOARD",
+        "PWD",
+        "OLDPWD",
+        "OLD_PWD",
+        "TOKENIZER",
+        "SECRETARY",
+        "TOKEN_TTL",
+        "AUTH_URL",
+        "MYSQL_ROOT_PASSWORD_FILE",
+        "PATH",
+        "BYPASS",
+        "API",
         "A",
         "_",
         "",
@@ -88,3 +110,20 @@ def test_a_command_is_shown_without_the_secrets_among_its_words():
         "ftp://u:***@h",
     ]
     assert masked_words(words) == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("  DB_PASSWORD: hunter2", "  DB_PASSWORD: ***"),
+        ("{DB_PASSWORD: hunter2, USER: me}", "{DB_PASSWORD: ***, USER: me}"),
+        ("{DB_PASSWORD: 'a, b', USER: me}", "{DB_PASSWORD: ***, USER: me}"),
+        ("- DB_PASSWORD=hunter2, still", "- DB_PASSWORD=***"),
+        ('"apiKey": "x" # y', '"apiKey": *** # y'),
+        ("DB_PASSWORD:", "DB_PASSWORD:"),
+        ("USER: me", "USER: me"),
+        ("URL: http://u:p@h, TOKEN: x", "URL: http://u:***@h, TOKEN: ***"),
+    ],
+)
+def test_lines_are_shown_without_their_secrets(line, shown):
+    assert masked_line(line) == shown
