@@ -14,6 +14,7 @@ from reconciler.engine.containers import bundle, catalog, effective, helpers, mo
 from reconciler.engine.kernel import files, processes
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.networks import hosts, links, ports
+from reconciler.kits.background import Background
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.runtime import OciRuntime
     from reconciler.engine.images.catalog import Images
+    from reconciler.engine.networks.addresses import Subnet
     from reconciler.engine.networks.network import Network
     from reconciler.engine.paths import Paths
     from reconciler.engine.records import ImageConfig
@@ -47,8 +49,8 @@ class Preparing:
     def prepare(self, record: Record, runtime: OciRuntime) -> None:
         """Have the container's process made and waiting. Nothing to do if it waits already.
 
-        The network is made ready while the OCI runtime is at work. When somebody else on the machine takes it in that
-        moment, all is done again with the network that is used instead. Raises ReconcilerError.
+        The network is made ready meanwhile. When somebody else on the machine takes it in that moment, all is done
+        again with the network that is used instead. Raises ReconcilerError.
         """
         attempts = _NETWORK_ATTEMPTS
         while not status.waits(self._paths, record):
@@ -62,6 +64,14 @@ class Preparing:
 
     def _prepare(self, record: Record, runtime: OciRuntime) -> None:
         record = self._with_address(record)
+        # Mostly waiting for nft and the kernel; needed only when the OCI runtime is at work.
+        network = Background("network", self._network.prepare)
+        try:
+            self._make(record, runtime, network)
+        finally:
+            network.join()
+
+    def _make(self, record: Record, runtime: OciRuntime, network: Background[Subnet]) -> None:
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)
         if again:
             bundle.take_down(self._paths, record.id)
@@ -80,7 +90,7 @@ class Preparing:
                 record.name,
                 helpers.hook_command(self._paths, record.id),
                 held,
-                lambda: self._ready_network(record),
+                lambda: self._ready_network(record, network),
                 terminal=record.config.terminal,
                 interactive=record.config.interactive,
             )
@@ -125,12 +135,12 @@ class Preparing:
                 catalog.change(connection, record.id, address=address)
         return replace(record, address=address)
 
-    def _ready_network(self, record: Record) -> None:
+    def _ready_network(self, record: Record, network: Background[Subnet]) -> None:
         """Bridge, table and the container's published ports; its address must be one of the network that is there now.
 
         Raises ReconcilerError when it is not: something else on the machine has taken the network meanwhile.
         """
-        subnet = self._network.prepare()
+        subnet = network.result()
         if not subnet.holds(record.address):
             raise ReconcilerError(
                 f"container {record.name} can't have its address {record.address}: something else on this machine has"

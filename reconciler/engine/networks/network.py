@@ -15,11 +15,12 @@ from reconciler.engine.networks import addresses, bridge, ports
 from reconciler.engine.networks.addresses import Subnet
 from reconciler.engine.networks.firewall import Firewall, Published
 from reconciler.engine.store import get_meta, set_meta
+from reconciler.kits.background import Background
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from reconciler.engine.paths import Paths
     from reconciler.engine.records import PortLease
@@ -147,7 +148,9 @@ class Network:
         new = not netlink.index_of(self._bridge)
         if not self._firewall.present(str(subnet)):
             # nft needs its time, and no bridge: both at once.
-            loading = _Background(lambda: self._firewall.rebuild(str(subnet), [one.published for one in self._live()]))
+            loading = Background(
+                "firewall", lambda: self._firewall.rebuild(str(subnet), [one.published for one in self._live()])
+            )
         try:
             bridge.ensure(self._bridge, subnet)
             if new:
@@ -208,24 +211,3 @@ class _Connected(NamedTuple):
 
     veth: str
     published: Published
-
-
-class _Background(threading.Thread):
-    """A function in a thread; `result` raises what it raised."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        super().__init__(name="network")
-        self._function = function
-        self._failure: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._function()
-        except BaseException as error:
-            self._failure = error
-
-    def result(self) -> None:
-        """Raise what the function raised."""
-        if self._failure:
-            raise self._failure
