@@ -42,14 +42,15 @@ def ago(then: float, now: float) -> str:
 
 
 def status(container: ContainerSummary, now: float) -> str:
-    """The STATUS cell: "Up 3 seconds", "Up 2 minutes (Paused)", "Exited (137) 4 days ago", "Created".
+    """The STATUS cell: "Up 3 seconds", "Up 2 minutes (healthy)", "Exited (137) 4 days ago", "Created".
 
     "Exited (unknown)" is a container that ended where nobody saw it: its monitor was killed, or the machine went down.
     """
     code = container.exit_code or 0
     match container.state:
         case "running":
-            return f"Up {human_duration(now - container.started_at)}"
+            health = {"": "", "starting": " (health: starting)"}.get(container.health, f" ({container.health})")
+            return f"Up {human_duration(now - container.started_at)}{health}"
         case "paused":
             return f"Up {human_duration(now - container.started_at)} (Paused)"
         case "restarting":

@@ -11,6 +11,7 @@
     RUN/containers/ID/            the bundle: config.json, rootfs (mount point), names, attach, ctl, pidfile, ...
     RUN/containers/ID/names/      hosts, hostname, resolv.conf: on a small file system of their own
     RUN/exits/ID                  exit codes, written by the monitor
+    RUN/health/ID                 what health checks have found
     RUN/runtime/                  the OCI runtime's own state
     RUN/locks/                    flock files
 
@@ -95,6 +96,10 @@ class Paths(Frozen):
         return os.path.join(self.run, "exits")
 
     @property
+    def health(self) -> str:
+        return os.path.join(self.run, "health")
+
+    @property
     def runtime(self) -> str:
         return os.path.join(self.run, "runtime")
 
@@ -106,6 +111,11 @@ class Paths(Frozen):
     def keeper_lock(self) -> str:
         """Held by the one process that looks after restarts and logs, for as long as it lives."""
         return os.path.join(self.locks, "keeper")
+
+    @property
+    def prober_lock(self) -> str:
+        """Held by the one process that runs health checks, for as long as it lives."""
+        return os.path.join(self.locks, "prober")
 
     def container(self, container_id: str) -> str:
         """The folder that outlives a reboot: writable layer and log."""

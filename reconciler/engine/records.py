@@ -245,6 +245,7 @@ class ImageConfig(Frozen):
     user: str = ""
     working_dir: str = ""
     stop_signal: str = ""
+    shell: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     health: HealthConfig | None = None
     created: str = ""

@@ -89,6 +89,8 @@ CREATE TABLE containers (
     restarts      INTEGER NOT NULL DEFAULT 0,   -- by policy, since somebody started it
     streak        INTEGER NOT NULL DEFAULT 0,   -- of those in a row after a short run: what the back-off counts
     restart_at    REAL NOT NULL DEFAULT 0,
+    ailing        INTEGER NOT NULL DEFAULT 0,   -- it is unhealthy, and being ended so as to be started again
+    health_restarts INTEGER NOT NULL DEFAULT 0, -- for that reason, in a row without having become healthy in between
     address       TEXT NOT NULL DEFAULT ''      -- inside the bridge's network, while a lease is held or wanted again
 ) WITHOUT ROWID;
 

@@ -181,7 +181,8 @@ def _add_logs(made: Plan, result: Result, runtime: Runtime) -> None:
 
     for step, error in result.failed:
         if isinstance(step.action, AwaitContainer) and isinstance(error, ReconcilerError) and error.code == "condition":
-            error.message += _log_of(runtime, made.stack, step.action.key)
+            log = _log_of(runtime, made.stack, step.action.key)
+            error.message += log.replace("; ", "\n  ", 1) if "\n" in error.message else log
 
 
 def _log_of(runtime: Runtime, stack: str, key: str) -> str:

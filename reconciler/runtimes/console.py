@@ -29,7 +29,10 @@ def unseen(_progress: LayerProgress) -> None:
 
 
 class ContainerSummary(Frozen):
-    """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published."""
+    """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published.
+
+    `health` is starting, healthy or unhealthy, "" where nothing is checked.
+    """
 
     id: str
     name: str
@@ -48,6 +51,7 @@ class ContainerSummary(Frozen):
     labels: dict[str, str] = field(default_factory=dict)
     address: str = ""
     pid: int = 0
+    health: str = ""
 
 
 class ImageSummary(Frozen):

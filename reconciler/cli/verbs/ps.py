@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _HEADER = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _UP = ("running", "paused", "restarting")
-_KEYS = ("id", "label", "name", "stack", "status")
+_HEALTH = ("starting", "healthy", "unhealthy", "none")
+_KEYS = ("health", "id", "label", "name", "stack", "status")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -37,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only those with this status, name (a regular expression), label, stack or id; can be repeated",
+        help="only those with this status, health, name (a regular expression), label, stack or id; can be repeated",
     )
     add_json(parser)
 
@@ -84,6 +85,7 @@ def _document(container: ContainerSummary, now: float) -> dict[str, Any]:
         "state": container.state,
         "status": table.status(container, now),
         "exit_code": container.exit_code,
+        "health": container.health,
         "pid": container.pid,
         "address": container.address,
         "ports": [
@@ -117,6 +119,10 @@ def _test(key: str, value: str) -> Callable[[ContainerSummary], bool]:
             if value not in _STATES:
                 raise ReconcilerError(f'there is no status "{value}"', hint="a status is " + ", ".join(_STATES))
             return lambda c: c.state == value
+        case "health":
+            if value not in _HEALTH:
+                raise ReconcilerError(f'there is no health "{value}"', hint="health is " + ", ".join(_HEALTH))
+            return lambda c: (c.health or "none") == value
         case "name":
             try:
                 pattern = re.compile(value)

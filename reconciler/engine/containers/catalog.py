@@ -58,6 +58,8 @@ class Record(Frozen):
     restarts: int
     streak: int
     restart_at: float
+    ailing: bool
+    health_restarts: int
     address: str
     ports: tuple[PortLease, ...]
 
@@ -67,6 +69,7 @@ def _record(row: sqlite3.Row, ports: tuple[PortLease, ...]) -> Record:
     values["config"] = ContainerConfig.from_document(json.loads(values["config"]))
     values["mounts"] = tuple(ResolvedMount(**mount) for mount in json.loads(values["mounts"]))
     values["oom"] = bool(values["oom"])
+    values["ailing"] = bool(values["ailing"])
     return Record(**values, ports=ports)
 
 
@@ -206,6 +209,8 @@ _COLUMNS = frozenset(
         "restarts",
         "streak",
         "restart_at",
+        "ailing",
+        "health_restarts",
         "address",
     ]
 )

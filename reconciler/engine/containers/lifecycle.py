@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, ending, helpers, mounting, settle, status, stopping
 from reconciler.engine.containers.catalog import Record
+from reconciler.engine.containers.health import upkeep
 from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.kernel import files, locks
@@ -126,6 +127,8 @@ class Lifecycle:
             restarts=0,
             streak=0,
             restart_at=0.0,
+            ailing=False,
+            health_restarts=0,
             address="",
             ports=(),
         )
@@ -204,13 +207,18 @@ class Lifecycle:
                     restarts=record.restarts + 1 if restart else 0,
                     streak=record.streak + 1 if restart else 0,
                     restart_at=0.0,
+                    ailing=0,
+                    health_restarts=record.health_restarts if restart else 0,
                     error="",
                     oom=0,
                 )
+            begun = self._must(container_id)
+            upkeep.begin(self.paths, begun, self.images.resolve(record.image))
             self._mark_for_settling(record)
             self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
             self.runtime.release(container_id, lambda: status.lives(self._must(container_id)))
+            upkeep.probe(self.paths, begun)
         except ReconcilerError as error:
             self._failed_start(record, error)
             raise
@@ -344,7 +352,10 @@ class Lifecycle:
                     ports.lease(connection, record.id, config.owner, config.ports, record.ports)
                 catalog.change_config(connection, record.id, config)
             if runs:
-                self._mark_for_settling(self._must(record.id))
+                record = self._must(record.id)
+                self._mark_for_settling(record)
+                upkeep.begin(self.paths, record, self.images.resolve(record.image))
+                upkeep.probe(self.paths, record)
         if runs:
             self._look_after_log(config)
 
@@ -400,6 +411,7 @@ class Lifecycle:
         files.remove_tree(self.paths.container(record.id))
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
+        upkeep.end(self.paths, record)
 
 
 def _at_rest(record: Record) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, status
+from reconciler.engine.containers.health import journal
 from reconciler.engine.kernel import locks
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.status import Status
     from reconciler.engine.paths import Paths
     from reconciler.engine.store import Store
 
@@ -50,6 +52,10 @@ class Registry:
     def status(self, record: Record) -> status.Status:
         """What it really is now."""
         return status.of(self.paths, record)
+
+    def health(self, record: Record, now: Status) -> str:
+        """What health checks say: starting, healthy or unhealthy; "" of one that is not checked or does not run."""
+        return journal.status(self.paths, record) if now.state in (catalog.RUNNING, status.PAUSED) else ""
 
     def keeper_lives(self) -> bool:
         """Whether somebody looks after restarts and logs that are due later."""

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 
 def restarts_by_policy(record: Record) -> bool:
-    """Whether the restart policy wants a container that has ended to run again (docker run, --restart)."""
+    """Whether bad health or the restart policy wants a container that has ended to run again (docker run, --restart)."""
     if record.wanted != "running":
         return False
+    if record.ailing:
+        return True
     policy = record.config.restart
     if policy == "on-failure":
         limit = record.config.max_retries

@@ -102,6 +102,7 @@ def parse(data: bytes, what: str) -> Configuration:
             "user": reader.string(inner, "User"),
             "working_dir": reader.string(inner, "WorkingDir"),
             "stop_signal": reader.string(inner, "StopSignal"),
+            "shell": reader.strings(inner, "Shell"),
             "labels": reader.labels(inner),
             "health": reader.health(inner),
             "created": reader.string(document, "created"),
@@ -112,7 +113,7 @@ def parse(data: bytes, what: str) -> Configuration:
 def decode(text: str) -> ImageConfig:
     """The inverse of `json.dumps(as_document(image))`, as the store keeps it; unknown keys of a newer release are dropped."""
     known = {key: value for key, value in json.loads(text).items() if key in fields(ImageConfig)}
-    for key in ("layers", "entrypoint", "command", "environment", "exposed", "volumes"):
+    for key in ("layers", "entrypoint", "command", "environment", "exposed", "volumes", "shell"):
         known[key] = tuple(known.get(key) or ())
     if health := known.get("health"):
         known["health"] = HealthConfig(**{**health, "test": tuple(health["test"])})

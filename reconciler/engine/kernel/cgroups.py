@@ -22,6 +22,8 @@ _NO_TASKS_WITHOUT_SETUP = frozenset({"cpuset"})
 
 
 _ATTEMPTS = 100
+_FREEZING = 0.05
+"""Seconds that a group is given to freeze before it is killed all the same."""
 
 
 @functools.cache
@@ -167,24 +169,65 @@ def members(group: str) -> set[int]:
     return found
 
 
+def part(group: str, name: str) -> tuple[str, tuple[str, ...]]:
+    """A part of `group` that only keeps track of processes, made where it is missing. Raises OSError without the group.
+
+    Returns it, for `members` and `kill_part`, and the files that a process writes itself to so as to be in the group,
+    with all its limits, and in that part. It lies in one hierarchy: v2's, else the freezer's.
+    """
+    tracking = _tracking()
+    inner = f"{group}/{name}"
+    with contextlib.suppress(FileExistsError):
+        files.mkdir(f"{tracking}/{inner}", 0o755)
+    paths = [f"{tracking}/{inner}/cgroup.procs"]
+    for hierarchy in hierarchies():
+        path = f"{hierarchy}/{group}/cgroup.procs"
+        if hierarchy != tracking and os.path.exists(path):
+            paths.append(path)
+    return inner, tuple(paths)
+
+
+def _tracking() -> str:
+    return MOUNT if form() == "v2" else f"{MOUNT}/freezer"
+
+
+def kill_part(inner: str) -> bool:
+    """SIGKILL everything in a part, once; returns whether it was empty. Frozen meanwhile, it can't fork faster than that."""
+    alive = members(inner)
+    folder = f"{_tracking()}/{inner}"
+    if alive and os.path.exists(f"{folder}/cgroup.kill"):
+        _write_control(f"{folder}/cgroup.kill", "1")
+    elif alive:
+        with contextlib.suppress(OSError):
+            _write_control(f"{folder}/freezer.state", "FROZEN")
+            end = time.monotonic() + _FREEZING
+            while _read(f"{folder}/freezer.state").strip() != "FROZEN" and time.monotonic() < end:
+                time.sleep(0.001)
+        _kill_all(members(inner))
+        thaw(inner)
+    return not alive
+
+
+def _kill_all(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)
+            try:
+                _kill_member(fd)
+            finally:
+                os.close(fd)
+
+
 def kill(group: str, timeout: float = 10.0) -> bool:
     """SIGKILL everything in `group` and wait until it is empty; returns whether it is."""
     end = time.monotonic() + timeout
-    while True:
-        alive = members(group)
-        if not alive:
-            return True
-        for pid in alive:
-            with contextlib.suppress(OSError):
-                fd = os.pidfd_open(pid)
-                try:
-                    _kill_member(fd)
-                finally:
-                    os.close(fd)
+    while alive := members(group):
+        _kill_all(alive)
         thaw(group)
         if time.monotonic() > end:
             return False
         time.sleep(0.001)
+    return True
 
 
 @effect

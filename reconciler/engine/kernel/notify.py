@@ -46,6 +46,11 @@ class Folder:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
+    @property
+    def descriptor(self) -> int:
+        """For who polls others too: readable when something has happened, and `names` tells what."""
+        return int(self._fd)
+
     def close(self) -> None:
         """Give the descriptors back."""
         os.close(self._fd)

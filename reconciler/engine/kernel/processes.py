@@ -103,6 +103,12 @@ def wait_for_end(pidfd: int, timeout: float) -> bool:
             return False
 
 
+@effect
+def reap(pid: int) -> int:
+    """waitpid(2) for a child that has ended or is about to; its exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def open_monitor(pid: int, argument: str) -> int:
     """A pidfd for that process if `argument` is one of its command line's words, -1 otherwise.
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, effective, status
+from reconciler.engine.containers.health import upkeep
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
@@ -50,7 +51,10 @@ class EmbeddedConsole:
 
     def containers(self) -> tuple[ContainerSummary, ...]:
         """All containers, newest first."""
-        return tuple(self._summary(record) for record in reversed(self.engine.containers.every()))
+        found = tuple(self._summary(record) for record in reversed(self.engine.containers.every()))
+        if any(one.health for one in found):
+            upkeep.ensure(self.engine.paths)
+        return found
 
     def container(self, name: str) -> ContainerSummary:
         return self._summary(self.engine.containers.find(name))
@@ -84,6 +88,7 @@ class EmbeddedConsole:
             labels=record.config.labels,
             address=record.address if running else "",
             pid=record.pid if running else 0,
+            health=self.engine.containers.health(record, now),
         )
 
     def _image_name(self, record: Record) -> str:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import bundle, catalog, confinement, effective, resources, status
+from reconciler.engine.containers.health import journal
 from reconciler.kits import references
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.containers.catalog import Record, ResolvedMount
     from reconciler.engine.facade import Engine
-    from reconciler.engine.records import ContainerConfig, ImageConfig, NamesConfig
+    from reconciler.engine.records import ContainerConfig, HealthConfig, ImageConfig, NamesConfig
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -55,6 +56,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
             "Error": record.error,
             "StartedAt": _time(record.started),
             "FinishedAt": _time(now.finished or record.finished),
+            **_health(engine, record),
         },
         "Image": record.image,
         "ResolvConfPath": os.path.join(names, "resolv.conf"),
@@ -84,6 +86,18 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
             "Origin": record.config.notes.get("origin", ""),
         },
     }
+
+
+def _health(engine: Engine, record: Record) -> dict[str, Any]:
+    """What health checks have found in the present run, or in the last."""
+    found = journal.read(engine.paths, record)
+    if found is None:
+        return {}
+    log = [
+        {"Start": _time(one.start), "End": _time(one.end), "ExitCode": one.code, "Output": one.output}
+        for one in found.log
+    ]
+    return {"Health": {"Status": found.status, "FailingStreak": found.streak, "Log": log}}
 
 
 def _host_config(record: Record) -> dict[str, Any]:
@@ -211,7 +225,24 @@ def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
         "Labels": {**image.labels, **config.labels},
         "StopSignal": config.stop_signal or image.stop_signal or "SIGTERM",
         "StopTimeout": config.stop_timeout,
+        **_healthcheck(config.health, image),
     }
+
+
+def _healthcheck(own: HealthConfig | None, image: ImageConfig) -> dict[str, Any]:
+    """The check as it is in force, what nobody said left out; times in nanoseconds."""
+    theirs = image.health
+    merged = {
+        name: next((found for one in (own, theirs) if one and (found := getattr(one, name)) not in (None, ())), None)
+        for name in ("test", "interval", "timeout", "start_period", "start_interval", "retries")
+    }
+    if not merged["test"]:
+        return {}
+    shown: dict[str, Any] = {"Test": list(merged.pop("test") or ())}
+    for name, value in merged.items():
+        if value is not None:
+            shown[name.title().replace("_", "")] = value if name == "retries" else int(value * 1e9)
+    return {"Healthcheck": shown}
 
 
 def _network(engine: Engine, record: Record, *, running: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, status
+from reconciler.engine.containers.health import upkeep
 from reconciler.engine.facade import Engine
 from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.engine.containers.catalog import Record
-    from reconciler.model.action import Action, CreateContainer, PullImage, RemoveContainer, UpdateContainer
+    from reconciler.engine.records import ImageConfig
+    from reconciler.model.action import (
+        Action,
+        AwaitContainer,
+        CreateContainer,
+        PullImage,
+        RemoveContainer,
+        UpdateContainer,
+    )
     from reconciler.model.observed import ObservedContainer, Scope
     from reconciler.runtimes.base import Context
 
@@ -62,6 +71,8 @@ class EmbeddedRuntime:
             if record.config.notes.get("stack") == scope.stack or record.name in scope.names
         ]
         running = any(one.state == catalog.RUNNING for one in found)
+        if any(one.health for one in found):
+            upkeep.ensure(self.engine.paths)
         return Observed(
             containers=tuple(sorted(found, key=lambda c: c.name)),
             volumes=self._observed_volumes(scope),
@@ -77,7 +88,7 @@ class EmbeddedRuntime:
         now = self.engine.containers.status(record)
         if now.state == catalog.RESTARTING and not self.engine.containers.keeper_lives():
             now = replace(now, state=catalog.EXITED)
-        return translate.observation(record, now)
+        return translate.observation(record, now, self.engine.containers.health(record, now))
 
     def _observed_volumes(self, scope: Scope) -> tuple[ObservedVolume, ...]:
         found = []
@@ -92,7 +103,9 @@ class EmbeddedRuntime:
         for reference in references:
             if image := self.engine.images.find(reference):
                 digest = self.engine.images.digest_of(reference)
-                images[reference] = ObservedImage(reference, image.id, image.exposed, image.volumes, digest)
+                images[reference] = ObservedImage(
+                    reference, image.id, image.exposed, image.volumes, digest, _is_checked(image)
+                )
         return images
 
     def _remote_images(self, references: Sequence[str]) -> dict[str, RemoteImage]:
@@ -133,7 +146,7 @@ class EmbeddedRuntime:
                 record = self._record(action.stack, action.key)
                 self.engine.lifecycle.start(record.id)
             case kinds.AwaitContainer():
-                raise ReconcilerError(f"{action.condition} can't be waited for by this runtime yet", code="unsupported")
+                return self._await(action, context)
             case kinds.StopContainer():
                 record = self._record(action.stack, action.key)
                 ran = self.engine.lifecycle.stop(record.id, cancelled=context.cancelled)
@@ -154,6 +167,12 @@ class EmbeddedRuntime:
             case kinds.PullImage():
                 return self._pull(action, context)
         return Outcome()
+
+    def _await(self, action: AwaitContainer, context: Context) -> Outcome:
+        from reconciler.runtimes.embedded.awaiting import reach  # noqa: PLC0415 - only for who waits
+
+        state = reach(self.engine, action, lambda: self._record(action.stack, action.key), context)
+        return Outcome(changed=False, details={"state": state})
 
     def _pull(self, action: PullImage, context: Context) -> Outcome:
         from reconciler.runtimes.embedded.pulls import Words  # noqa: PLC0415 - only for who pulls
@@ -248,3 +267,8 @@ class EmbeddedRuntime:
     def tidy(self) -> None:
         """Give back bridge and firewall table once no container is left."""
         self.engine.tidy()
+
+
+def _is_checked(image: ImageConfig) -> bool:
+    """Whether an image comes with a health check."""
+    return image.health is not None and image.health.test[:1] not in ((), ("NONE",))

@@ -179,8 +179,8 @@ def leases(found: Iterable[PortBinding]) -> tuple[PortLease, ...]:
     return tuple(PortLease(p.container_port, p.protocol, p.host_ip, p.host_port) for p in found)
 
 
-def observation(record: Record, status: Status, faults: tuple[str, ...] = ()) -> ObservedContainer:
-    """A record and its status as the planner sees them; `faults` are added to the status's own."""
+def observation(record: Record, status: Status, health: str = "") -> ObservedContainer:
+    """A record, its status and what health checks say, as the planner sees them."""
     notes: dict[str, Any] = record.config.notes
     return ObservedContainer(
         id=record.id,
@@ -196,10 +196,12 @@ def observation(record: Record, status: Status, faults: tuple[str, ...] = ()) ->
         error=record.error,
         stopped_by_hand=record.wanted == "stopped" and bool(record.started),
         restart_count=record.restarts,
+        health=health,
+        health_restarts=record.health_restarts,
         address=record.address,
         ports=bindings(record.ports),
         anonymous={m.target: m.source for m in record.mounts if m.kind == "anonymous"},
-        faults=(*status.faults, *faults),
+        faults=status.faults,
         created_at=record.created,
         started_at=record.started,
         finished_at=status.finished or record.finished,

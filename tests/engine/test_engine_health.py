@@ -1,0 +1,312 @@
+"""Health checks in running containers: who waits for them, how locked in they are, what they can't do, and what follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+from support import world
+from support.machine import until
+
+from reconciler.engine.containers import runtime
+from reconciler.engine.containers.health import journal, prober
+from reconciler.engine.containers.runtime import find_program
+from reconciler.engine.kernel import cgroups, locks
+from reconciler.loop.converge import Manner, PassReporter, converge
+from reconciler.runtimes.console import ExecOptions
+
+pytestmark = pytest.mark.kernel
+
+SLEEP = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
+TOUCHED = "test -e /ok || { echo it is not there; false; }"
+
+
+def checked(test, **more):
+    return {"test": test, "interval": "200ms", "retries": 2, **more}
+
+
+def health(machine, name):
+    record = machine.record(name)
+    return machine.engine.containers.health(record, machine.engine.containers.status(record))
+
+
+def found(machine, name):
+    return journal.read(machine.paths, machine.record(name))
+
+
+def probers(machine):
+    return [pid for pid, line in world.processes_of(machine.paths).items() if "health.prober" in line]
+
+
+def said(machine, name):
+    """What came of the oldest probe that is known, once there is one."""
+    return until(lambda: (verdict := found(machine, name)) and verdict.log and verdict.log[0])
+
+
+def test_apply_waits_for_health_and_finished_work_before_it_goes_on(machine):
+    document = {
+        "containers": {
+            "db": {**SLEEP, "command": ["sh", "-c", "sleep 1; touch /ok; exec sleep 1000"], "healthcheck": {"test": TOUCHED}},
+            "job": {**SLEEP, "command": ["sh", "-c", "sleep 0.2"], "depends_on": {"db": {"condition": "service_healthy"}}},
+            "web": {
+                **SLEEP,
+                "depends_on": {"db": {"condition": "service_healthy"}, "job": {"condition": "service_completed_successfully"}},
+                "healthcheck": {"test": ["CMD", "true"], "interval": "10m"},
+            },
+        }
+    }  # fmt: skip
+    lines = machine.apply(document, "--wait").out.splitlines()
+    order = [line.rpartition(" (")[0] for line in lines if line.endswith("s)")]
+    assert order[-6:] == ["started db", "db is healthy", "started job", "job is done", "started web", "web is healthy"]
+    assert "(healthy)" in machine.cli("ps").out
+    well = machine.cli("ps", "-q", "--filter", "health=healthy").out.split()
+    assert sorted(well) == sorted(machine.record(name).id[:12] for name in ("web", "db"))
+    assert machine.apply(document, "--wait").out.startswith("nothing to do")
+    shown = json.loads(machine.cli("inspect", "db").out)[0]
+    assert shown["State"]["Health"]["Status"] == "healthy"
+    assert shown["State"]["Health"]["FailingStreak"] == 0
+    first, last = shown["State"]["Health"]["Log"][0], shown["State"]["Health"]["Log"][-1]
+    assert (first["ExitCode"], first["Output"], last["ExitCode"]) == (1, "it is not there\n", 0)
+    assert shown["Config"]["Healthcheck"] == {"Test": ["CMD-SHELL", TOUCHED]}
+    machine.cli("down", "stack")
+    until(lambda: not probers(machine))
+
+
+def test_who_waits_in_vain_is_told_why(machine):
+    says = ["sh", "-c", "echo can not reach the moon; exec sleep 1000"]
+    document = {
+        "containers": {
+            "db": {**SLEEP, "command": says, "healthcheck": checked("echo no; exit 7")},
+            "web": {**SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}},
+        }
+    }
+    ran = machine.apply(document, code=4)
+    assert ran.err == (
+        "error: container db is unhealthy; its last probe failed, with exit code 7 and said\n    | no\n"
+        "  its log ends with\n    | can not reach the moon\n"
+    )
+    assert {c.name for c in machine.console.containers()} == {"db"}
+    slow = {"containers": {"db": {**SLEEP, "healthcheck": checked(["CMD", "false"], start_period="10m")}}}
+    ran = machine.apply(slow, "--wait-timeout", "2s", code=4)
+    assert "container db is not healthy in time; its last probe failed, with exit code 1 and said nothing" in ran.err
+    failing = {"containers": {"db": {**SLEEP, "command": ["sh", "-c", "sleep 0.3; exit 3"]}}}
+    failing["containers"]["web"] = {**SLEEP, "depends_on": {"db": {"condition": "service_completed_successfully"}}}
+    assert "container db has ended with exit code 3; it wrote nothing" in machine.apply(failing, code=4).err
+    unchecked = {"containers": {"db": SLEEP, "web": {**SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}}}}
+    ran = machine.apply(unchecked, code=1)
+    assert re.search(
+        r"stack.yaml:\d+:\d+: container web waits for service_healthy of db, which has no health check", ran.err
+    )
+
+
+@pytest.mark.parametrize("program", ["crun", "runc"])
+def test_a_probe_is_locked_in_as_exec_is(machine, monkeypatch, capfd, program):
+    if program == "runc":
+        monkeypatch.setattr(runtime, "find_program", lambda name: "" if name == "crun" else find_program(name))
+    what = (
+        "id; pwd; echo $A; umask; ulimit -n; cat /proc/1/comm; ls /proc/self/fd 2>/dev/null;"
+        "grep -E '^(Cap|Seccomp|NoNew|Groups)' /proc/self/status;"
+        "for ns in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$ns; done;"
+        "grep -E ':(memory|pids|devices):' /proc/self/cgroup; cat /proc/self/oom_score_adj;"
+        "unshare -m true 2>/dev/null && echo unshared; mknod /x b 8 0 2>/dev/null && cat /x 2>/dev/null && echo read; :"
+    )
+    box = {**SLEEP, "user": "1000:100", "working_dir": "/tmp", "environment": {"A": "b c"}}
+    config = {"containers": {"box": {**box, "healthcheck": {"test": ["CMD", "sh", "-c", what]}}, "root": SLEEP}}
+    config["containers"]["root"] = {**SLEEP, "healthcheck": {"test": what}}
+    path = machine.spec(config)
+    for name, value in machine.environment.items():
+        monkeypatch.setenv(name, value)
+    done = converge(path, machine.runtime, Manner("test"), PassReporter())
+    assert done.error() is None
+    capfd.readouterr()
+    for name in ("box", "root"):
+        assert machine.console.exec(name, ExecOptions(("sh", "-c", what))) == 0
+        probe = said(machine, name)
+        assert (probe.code, probe.output) == (0, capfd.readouterr().out)
+        assert "Seccomp:\t2\n" in probe.output
+        assert "unshared" not in probe.output
+        assert "read" not in probe.output
+    assert "uid=1000(user) gid=100" in said(machine, "box").output
+
+
+def test_what_a_probe_leaves_running_ends_with_it(machine):
+    machine.apply(
+        {
+            "containers": {
+                "hangs": {**SLEEP, "healthcheck": checked("setsid sleep 777 & echo waiting; sleep 888", timeout="300ms")},
+                "detaches": {**SLEEP, "healthcheck": checked("setsid sleep 666 >/dev/null 2>&1 & echo done", interval="10m")},
+                "bomb": {**SLEEP, "pids_limit": 40, "healthcheck": checked("b() { b | b & }; while :; do b; done", timeout="500ms")},
+            }
+        }
+    )  # fmt: skip
+    hung = said(machine, "hangs")
+    assert (hung.code, hung.output) == (-1, "Health check exceeded timeout (0.3s): waiting\n")
+    assert said(machine, "detaches").code == 0
+    assert "can't fork: Resource temporarily unavailable" in said(machine, "bomb").output
+    until(lambda: health(machine, "hangs") == health(machine, "bomb") == "unhealthy")
+    record = machine.record("detaches")
+    assert cgroups.members(f"{machine.paths.cgroup}/{record.id}") == {record.pid}
+    for name in ("hangs", "bomb"):  # between two probes there is nothing but the container's own
+        own = machine.record(name)
+        until(lambda own=own: cgroups.members(f"{machine.paths.cgroup}/{own.id}") == {own.pid})
+
+
+def test_probes_that_can_not_be_run_or_say_too_much(machine):
+    flood = "head -c 50000000 /dev/zero | tr '\\0' x; echo end"
+    machine.apply(
+        {
+            "containers": {
+                "missing": {**SLEEP, "healthcheck": checked(["CMD", "nosuch", "thing"])},
+                "lost": {**SLEEP, "healthcheck": checked(["CMD", "/no/such"])},
+                "no-program": {**SLEEP, "healthcheck": checked(["CMD", "/etc/passwd"])},
+                "flood": {**SLEEP, "healthcheck": checked(flood)},
+            }
+        }
+    )
+    assert said(machine, "missing").output == 'exec: "nosuch": executable file not found in $PATH'
+    assert said(machine, "lost").output == 'exec: "/no/such": no such file or directory'
+    assert said(machine, "no-program").output == 'exec: "/etc/passwd": permission denied'
+    assert said(machine, "missing").code == -1
+    much = said(machine, "flood")
+    assert (much.code, much.output) == (0, "x" * 4096 + "...")
+    until(lambda: health(machine, "missing") == "unhealthy")
+    # An image is hostile: a check of one that makes no sense is a check that fails, and says why.
+    with machine.engine.store.write() as connection:
+        connection.execute(
+            "UPDATE images SET config = json_set(config, '$.health', json(?))", ['{"test": ["curl", "x"]}']
+        )
+    machine.restart()
+    machine.apply({"containers": {"odd": {**SLEEP, "healthcheck": {"interval": "100ms", "retries": 1}}}})
+    assert "the image's health check begins with 'curl'" in said(machine, "odd").output
+    until(lambda: health(machine, "odd") == "unhealthy")
+
+
+def test_whoever_comes_by_next_starts_a_prober_that_was_killed(machine):
+    path = machine.spec({"containers": {"a": {**SLEEP, "healthcheck": checked(TOUCHED, retries=1)}}})
+    machine.cli("apply", path)
+    until(lambda: health(machine, "a") == "unhealthy")
+    for look in (("ps",), ("apply", path), ("ps", "-a")):
+        (pid,) = until(lambda: probers(machine))
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not locks.is_held(machine.paths.prober_lock))
+        log = found(machine, "a").log
+        assert health(machine, "a") == "unhealthy", "what is known is kept"
+        machine.cli(*look)
+        until(lambda log=log: found(machine, "a").log[-1].start > log[-1].end)
+    assert len(probers(machine)) == 1
+    machine.exec("a", "touch", "/ok")
+    until(lambda: health(machine, "a") == "healthy")
+    assert found(machine, "a").streak == 0
+
+
+def test_two_probers_are_never_at_work(machine):
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("sleep 0.1; echo $$ >>/probes")}}})
+    until(lambda: found(machine, "a").log)
+    assert prober.main([machine.root, machine.run]) == 0, "the second leaves at once"
+    assert len(probers(machine)) == 1
+
+
+def test_a_paused_container_is_not_probed(machine):
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("sleep 0.3; date", timeout="400ms")}}})
+    until(lambda: health(machine, "a") == "healthy")
+    group = f"{machine.paths.cgroup}/{machine.record('a').id}"
+    freezer = f"{cgroups.MOUNT}/freezer/{group}/freezer.state"
+    thawed = ("THAWED", freezer) if os.path.exists(freezer) else ("0", f"{cgroups.MOUNT}/{group}/cgroup.freeze")
+    with open(thawed[1], "w", encoding="ascii") as file:
+        file.write("FROZEN" if thawed[0] == "THAWED" else "1")
+    until(lambda: cgroups.is_frozen(group))
+    count = found(machine, "a").log[-1].start
+    time.sleep(1.0)  # more than timeout and interval together
+    assert found(machine, "a").log[-1].start == count
+    assert health(machine, "a") == "healthy"
+    with open(thawed[1], "w", encoding="ascii") as file:
+        file.write(thawed[0])
+    until(lambda: found(machine, "a").log[-1].start > count)
+    assert {one.code for one in found(machine, "a").log} == {0}
+
+
+def test_an_unhealthy_container_is_restarted_but_not_for_ever(machine):
+    sick = {**SLEEP, "healthcheck": checked(TOUCHED, interval="100ms", retries=1, on_unhealthy="restart:2")}
+    document = {
+        "containers": {
+            "a": sick,
+            "user": {**SLEEP, "links": ["a:friend"]},
+            "other": {**SLEEP, "healthcheck": checked(TOUCHED)},
+        }
+    }
+    machine.apply(document)
+    first = machine.record("a")
+    gone = until(
+        lambda: (
+            (r := machine.record("a")).generation == first.generation + 2 and health(machine, "a") == "unhealthy" and r
+        )
+    )
+    assert (gone.health_restarts, gone.restarts, gone.ailing, gone.state) == (2, 2, False, "running")
+    until(lambda: found(machine, "a").streak > 3)
+    assert machine.record("a").generation == gone.generation, "and it is left alone"
+    assert machine.record("other").generation == 1
+    assert machine.exec("user", "cat", "/etc/hosts").count(gone.address) == 1
+    again = machine.apply(document)
+    assert "it is unhealthy, and restarting it 2 times in a row did not help" in again.out
+    until(lambda: (r := machine.record("a")).health_restarts == 2 and not r.ailing and found(machine, "a").streak > 1)
+    machine.exec("a", "touch", "/ok")
+    well = until(lambda: health(machine, "a") == "healthy" and machine.record("a"))
+    assert well.health_restarts == 0
+    machine.exec("a", "rm", "/ok")
+    until(lambda: machine.record("a").generation == well.generation + 1 and machine.record("a").health_restarts == 1)
+    machine.cli("stop", "a")
+    record = machine.record("a")
+    assert (record.state, record.wanted) == ("exited", "stopped")
+
+
+def test_a_prober_that_is_killed_while_it_ends_a_container_has_that_done_by_the_next(machine):
+    deaf = {**SLEEP, "stop_grace_period": "400ms", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]}
+    check = checked(["CMD", "false"], retries=1, on_unhealthy="restart:1")
+    machine.apply({"containers": {"a": {**deaf, "healthcheck": check}}})
+    before = until(lambda: (r := machine.record("a")).ailing and r)
+    for pid in probers(machine):
+        os.kill(pid, signal.SIGKILL)
+    machine.cli("ps")
+    until(lambda: machine.record("a").generation == before.generation + 1 and not machine.record("a").ailing)
+    assert machine.record("a").health_restarts == 1
+
+
+def test_a_changed_check_counts_at_once(machine):
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked(["CMD", "false"], interval="10m")}}})
+    until(lambda: found(machine, "a").log)
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("date >>/probes", interval="100ms")}}})
+    until(lambda: health(machine, "a") == "healthy")
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}}}})
+    assert health(machine, "a") == ""
+    last = machine.exec("a", "cat", "/probes")
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}, "labels": {"x": "y"}}}})
+    assert machine.exec("a", "cat", "/probes") == last
+
+
+def test_nobody_gets_to_write_to_the_program_of_the_prober(machine):
+    """A container can have `/proc/self/exe` executed, and hold on to what that stands for (CVE-2019-5736)."""
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked(["CMD", "/proc/self/exe", "--version"])}}})
+    (pid,) = until(lambda: probers(machine))
+    held = os.open(f"/proc/{pid}/exe", os.O_PATH)
+    said(machine, "a")
+    machine.cli("rm", "-f", "a")
+    until(lambda: not probers(machine))
+    with pytest.raises(OSError, match="Read-only file system"):
+        os.chmod(f"/proc/self/fd/{held}", 0o755)  # opening it for writing would fail while any Python runs
+    os.close(held)
+
+
+def test_many_threads_that_wait_do_not_disturb_each_other(machine):
+    names = [f"c{number}" for number in range(6)]
+    check = {"healthcheck": checked("sleep 0.1"), "depends_on": {}}
+    document = {"containers": {name: {**SLEEP, **check} for name in names}}
+    document["containers"]["last"] = {**SLEEP, "depends_on": {name: {"condition": "service_healthy"} for name in names}}
+    lines = machine.apply(document).out.splitlines()
+    assert sum("is healthy (" in line for line in lines) == len(names)
+    assert [line.partition(" (")[0] for line in lines][-1] == "started last"
+    assert threading.active_count() < 20
