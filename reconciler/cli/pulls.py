@@ -102,6 +102,7 @@ class Bars(Lines):
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
         self._tasks: dict[tuple[str, str], Any] = {}
+        self._last: list[str] = []
         self._progress = Progress(
             TextColumn("{task.description}:", markup=False),
             TextColumn("{task.fields[phase]}", markup=False),
@@ -120,6 +121,13 @@ class Bars(Lines):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
+        for line in self._last:
+            super()._show(line)
+
+    def ended(self, name: str, result: PulledImage | ReconcilerError) -> None:
+        """Told below the bars, when no more of them change."""
+        if not isinstance(result, ReconcilerError):
+            self._last += self._summary(name, result)
 
     def heard(self, name: str, progress: LayerProgress) -> None:
         key = (name, progress.layer)

@@ -114,6 +114,8 @@ class Workshop:
         self._progress = progress
         self._waiting = waiting
         self._progress_lock = threading.Lock()
+        # Two at once take longer than one after the other: they fight for the interpreter between short system calls.
+        self._one_unpacks = threading.Lock()
         self._lock = os.path.join(paths.root, "images.lock")
         self._own: set[str] = set()
         self._staged: dict[str, _Staged] = {}
@@ -281,7 +283,7 @@ class Workshop:
             files.chmod(folder, 0o755)  # whatever the umask is; a "./" in the tar may say otherwise
             record = files.create(folder + _RECORD)
             stack.callback(os.close, record)
-            with rooted.open_root(folder) as root:
+            with self._one_unpacks, rooted.open_root(folder) as root:
                 unpacked = unpack.unpack(span, root, self.limits, source.what, record=record)
             return _Staged(folder, folder + _RECORD, unpacked)
 

@@ -163,9 +163,8 @@ def _decoded(pieces: Iterable[memoryview], kind: str, what: str) -> Iterator[byt
 def _decoder(kind: str, what: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
     # Imported when such data comes: most archives need none or one of them.
     if kind == "gzip":
-        import zlib  # noqa: PLC0415
-
-        return _Gzip, (zlib.error,)
+        zlib = _zlib_module()
+        return lambda: _Gzip(zlib), (zlib.error,)
     if kind == "xz":
         import lzma  # noqa: PLC0415
 
@@ -176,6 +175,17 @@ def _decoder(kind: str, what: str) -> tuple[Callable[[], Any], tuple[type[Except
         return lambda: _Buffered(bz2.BZ2Decompressor()), (ValueError,)
     zstd = _zstd_module(what)
     return lambda: _Buffered(zstd.ZstdDecompressor()), (zstd.ZstdError,)
+
+
+def _zlib_module() -> Any:
+    """ISA-L's, twice as fast, where it is installed; it has the same interface."""
+    try:
+        from isal import isal_zlib  # noqa: PLC0415
+    except ImportError:
+        import zlib  # noqa: PLC0415
+
+        return zlib
+    return isal_zlib
 
 
 def _zstd_module(what: str) -> Any:
@@ -196,26 +206,25 @@ def _zstd_module(what: str) -> Any:
 class _Gzip:
     """One gzip member. `hungry`: give it more; `unused`: what followed the end."""
 
-    def __init__(self) -> None:
-        import zlib  # noqa: PLC0415
-
+    def __init__(self, zlib: Any) -> None:
         self._decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self._tail = b""
         self.hungry = True
 
     def push(self, data: bytes) -> bytes:
-        plain = self._decoder.decompress(self._tail + data, _PIECE)
+        plain: bytes = self._decoder.decompress(self._tail + data, _PIECE)
         self._tail = self._decoder.unconsumed_tail
         self.hungry = not self._tail and len(plain) < _PIECE
         return plain
 
     @property
     def ended(self) -> bool:
-        return self._decoder.eof
+        return bool(self._decoder.eof)
 
     @property
     def unused(self) -> bytes:
-        return self._decoder.unused_data
+        found: bytes = self._decoder.unused_data
+        return found
 
 
 class _Buffered:
