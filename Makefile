@@ -1,5 +1,5 @@
 # Everything a user or a developer runs. Both commands work on a bare Debian 12 with root:
-#   make demo    install, make the images, apply specs/wordpress.yaml, wait until the blog answers, print its URL
+#   make demo    install, pull or make the images, apply specs/wordpress.yaml, wait until the blog answers, print its URL
 #   make test    install, then format, lint, import contracts, types, schema drift, tests
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -35,7 +35,7 @@ images: ## build/images/: what the demo and the tests run, from Debian packages;
 	@examples/images/build.py
 
 .PHONY: demo
-demo: install images ## WordPress and MariaDB, by specs/wordpress.yaml; prints the blog's address
+demo: install ## WordPress and MariaDB, by specs/wordpress.yaml; prints the blog's address
 	@examples/demo
 
 .PHONY: demo-down

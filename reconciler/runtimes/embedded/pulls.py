@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.kits.text import plural
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Words:
         every = self._layers.values()
         came, whole = sum(one[1] for one in every), sum(one[2] for one in every)
         ready = sum(one[0] in _DONE for one in every)
-        text = f"{human_size(came)} of {human_size(whole)}, {ready} of {len(every)} layers"
+        text = f"{human_size(came)} of {human_size(whole)}, {ready} of {plural(len(every), 'layer')}"
         if "retrying" in phase:
             text = phase
         if text != self._told:
