@@ -193,6 +193,13 @@ def change(path):
         file.write(b"Base")
 
 
+def test_a_target_that_can_not_be_is_told(images, tmp_path):
+    images.load(write_tar(tmp_path / "1.tar", docker_files(LAYERS)))
+    for target, message in ((tmp_path, "is a folder"), (tmp_path / "nowhere" / "x.tar", "no such folder: .*/nowhere$")):
+        with pytest.raises(ReconcilerError, match=message):
+            images.save(["app:1"], str(target))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

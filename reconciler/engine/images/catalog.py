@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.images import rows
 from reconciler.engine.kernel import files
-from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
@@ -115,7 +114,7 @@ class Images:
         """What a tag stood for where its image came from (`sha256:...`), "" where nobody said or there is no such tag."""
         with self._store.read() as connection:
             row = connection.execute(
-                "SELECT digest FROM tags WHERE reference = ?", (references.parse(reference).canonical,)
+                "SELECT digest FROM tags WHERE reference = ?", (rows.canonical(reference),)
             ).fetchone()
         return str(row[0]) if row else ""
 

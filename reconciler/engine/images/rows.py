@@ -144,7 +144,7 @@ def resolve(connection: sqlite3.Connection, reference: str) -> ImageConfig:
     raise ReconcilerError(
         f"no such image: {printable(reference)}",
         code="not-found",
-        hint=f"did you mean {meant}?" if meant else "load it with: reconciler load ARCHIVE",
+        hint=f"did you mean {meant}?" if meant else "reconciler pull fetches images, reconciler load takes an archive",
     )
 
 

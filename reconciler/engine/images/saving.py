@@ -71,6 +71,8 @@ def _opened(target: str) -> Iterator[int]:
     if target == "-":
         yield 1
         return
+    if os.path.isdir(target):
+        raise ReconcilerError(f"{printable(target)} is a folder", code="system", hint="name a file in it")
     if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
         fd = files.open_for_writing(target)
         try:
@@ -80,7 +82,10 @@ def _opened(target: str) -> Iterator[int]:
         return
     folder, name = os.path.split(os.path.realpath(target))
     aside = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}")
-    fd = files.create(aside)
+    try:
+        fd = files.create(aside)
+    except FileNotFoundError:
+        raise ReconcilerError(f"no such folder: {printable(folder)}", code="not-found") from None
     try:
         yield fd
         files.rename(aside, os.path.join(folder, name))

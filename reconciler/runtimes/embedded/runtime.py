@@ -76,7 +76,7 @@ class EmbeddedRuntime:
         return Observed(
             containers=tuple(sorted(found, key=lambda c: c.name)),
             volumes=self._observed_volumes(scope),
-            images=self._observed_images(scope.images),
+            images=self._observed_images(scope),
             busy_ports=self._busy_ports(scope),
             network_faults=tuple(self.engine.network.problems()) if running else (),
             refusals=tuple(refusals(scope.wanted)),
@@ -98,11 +98,11 @@ class EmbeddedRuntime:
                 found.append(ObservedVolume(volume.name, stack, key, volume.anonymous, users, volume.created))
         return tuple(found)
 
-    def _observed_images(self, references: Sequence[str]) -> dict[str, ObservedImage]:
+    def _observed_images(self, scope: Scope) -> dict[str, ObservedImage]:
         images = {}
-        for reference in references:
+        for reference in scope.images:
             if image := self.engine.images.find(reference):
-                digest = self.engine.images.digest_of(reference)
+                digest = self.engine.images.digest_of(reference) if reference in scope.remote else ""
                 images[reference] = ObservedImage(
                     reference, image.id, image.exposed, image.volumes, digest, _is_checked(image)
                 )
