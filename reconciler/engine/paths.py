@@ -6,6 +6,7 @@
     ROOT/tarsplit/SHORT           what a layer's tar had beside its files' content, so that it can be written again
     ROOT/containers/ID/           upper, work (the writable layer) and log
     ROOT/volumes/NAME/_data       a volume's data
+    ROOT/cache/                   what can be made again: compiled seccomp filters, what is known of crun and runc
     ROOT/staging/                 what is being unpacked; swept when nobody works there
     ROOT/downloads/HEX            a layer as a registry sends it, while a pull is not done; whole or its first part
     RUN/containers/ID/            the bundle: config.json, rootfs (mount point), names, attach, ctl, pidfile, ...
@@ -78,6 +79,11 @@ class Paths(Frozen):
     @property
     def content(self) -> str:
         return os.path.join(self.root, "content", "sha256")
+
+    @property
+    def cache(self) -> str:
+        """What can be made again: compiled filters, what is known of programs."""
+        return os.path.join(self.root, "cache")
 
     @property
     def staging(self) -> str:

@@ -232,7 +232,7 @@ def _read(kind: Any, document: dict[str, Any]) -> Any:
 class ImageConfig(Frozen):
     """What an image's configuration says (OCI image-spec config.md); `layers` are layer folders' short names, lowest first.
 
-    `id` is the configuration's digest, `sha256:...`.
+    `id` is the configuration's digest, `sha256:...`; `platform` is os/architecture[/variant], without what is not said.
     """
 
     id: str
@@ -250,3 +250,4 @@ class ImageConfig(Frozen):
     health: HealthConfig | None = None
     created: str = ""
     size: int = 0
+    platform: str = ""

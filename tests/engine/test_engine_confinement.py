@@ -11,6 +11,7 @@ from support.machine import until
 
 from reconciler.engine.containers import capabilities, confinement, runtime
 from reconciler.engine.containers.runtime import find_program
+from reconciler.engine.images import platforms
 from reconciler.engine.records import ContainerConfig, DeviceConfig, MountConfig, SecurityConfig, TmpfsConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.desired import Container
@@ -335,7 +336,7 @@ def test_what_this_machine_cannot_give_is_refused_in_the_plan(machine, monkeypat
 
     monkeypatch.setattr(capabilities, "available", lambda: ("CAP_CHOWN",))
     wanted = Container(key="box", name="box", image="tiny", cap_add=("CAP_SYS_ADMIN", "ALL", "CAP_CHOWN"))
-    (refusal,) = refusals([wanted])
+    (refusal,) = refusals([wanted], lambda _image: "")
     assert refusal.field == "cap_add"
     assert refusal.message == "this machine has no CAP_SYS_ADMIN to give"
 
@@ -352,3 +353,35 @@ def test_a_working_folder_does_not_lead_into_proc(machine):
     until(lambda: "fd/9" in machine.exec("box", "readlink", "/lnk", code=None))
     said = machine.cli("exec", "-w", "/lnk", "box", "pwd", code=126).err
     assert "working folder /lnk is not there" in said
+
+
+def test_an_image_of_another_platform_is_refused_unless_something_runs_it(machine, monkeypatch, tmp_path):
+    def planned(**keys):
+        ran = machine.cli("plan", machine.spec({"containers": {"box": {**SLEEP, **keys}}}), code=None)
+        return ran.err
+
+    assert planned() == planned(platform="linux/amd64") == ""
+    assert "tiny would have to run for linux/s390x, and this machine runs linux/amd64" in planned(
+        platform="linux/s390x"
+    )
+    assert "image tiny is here for linux/amd64, not for linux/386" in planned(platform="linux/386")
+    with pytest.raises(ReconcilerError, match="would have to run for linux/riscv64"):
+        machine.engine.lifecycle.create(ContainerConfig("box", "tiny", platform="linux/riscv64"))
+    assert not machine.console.containers()
+
+    # As qemu-user-static registers itself.
+    handler = tmp_path / "qemu-riscv64"
+    text = (
+        "enabled\ninterpreter /usr/libexec/qemu-binfmt/riscv64-binfmt-P\nflags: PFC\noffset 0\n"
+        "magic 7f454c460201010000000000000000000200f300\nmask ffffffffffffff00fffffffffffffffffeffffff\n"
+    )
+    monkeypatch.setattr(platforms, "_HANDLERS", str(tmp_path))
+    for content, runs in (
+        (text, True),
+        (text.replace("PFC", "PC"), False),
+        (text.replace("enabled", "disabled"), False),
+    ):
+        handler.write_text(content)
+        assert platforms.runs_here(platforms.parse("linux/riscv64")) is runs
+        assert not platforms.runs_here(platforms.parse("linux/s390x"))
+        assert not platforms.runs_here(platforms.parse("windows/riscv64"))

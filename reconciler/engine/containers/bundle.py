@@ -128,7 +128,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         cgroup=f"/{paths.cgroup}/{record.id}",
         private_cgroups=cgroups.form() == "v2",
         mounts=mounted,
-        confinement=confinement.of(config.security, privileges.capabilities, os.path.join(paths.root, "cache")),
+        confinement=confinement.of(config.security, privileges.capabilities, paths.cache),
         limits=resources.oci_resources(config.resources, swap_counted=cgroups.counts_swap()),
         sysctls=resources.oci_sysctls(config),
         shm_size=config.shm_size or resources.SHM_SIZE,

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from reconciler.engine.records import ContainerConfig, ImageConfig, PortLease
 
 
+def _check_platform(config: ContainerConfig, image: ImageConfig) -> None:
+    from reconciler.engine.images import platforms  # noqa: PLC0415 - no room for it at start-up
+
+    if found := platforms.check(config.platform, image.platform, config.image):
+        message, hint = found
+        raise ReconcilerError(f"container {config.name}: {message}", code="platform", hint=hint)
+
+
 def _never() -> bool:
     return False
 
@@ -77,6 +85,7 @@ class Lifecycle:
         by `prepare`, or by the first start.
         """
         image = self.images.resolve(config.image)
+        _check_platform(config, image)
         container_id = os.urandom(32).hex()
         self.network.choose()
         with self.store.write() as connection:

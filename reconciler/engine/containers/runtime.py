@@ -14,6 +14,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from reconciler.engine.containers import vetting
 from reconciler.engine.kernel import cgroups, files
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -61,22 +62,27 @@ class OciRuntime(Frozen):
 
     @classmethod
     def choose(cls, paths: Paths) -> OciRuntime:
-        """Crun where it is installed, else runc; raises ReconcilerError when neither is."""
-        program = find_program("crun")
+        """Crun where it is installed, else runc; raises ReconcilerError when neither is, or it has a known way out."""
+        kind = "crun"
+        program = find_program(kind)
         if not program:
-            program = find_program("runc")
-            if not program:
-                raise ReconcilerError(
-                    "neither crun nor runc is installed, and containers can't run without one",
-                    code="missing-program",
-                    hint="install crun: apt-get install crun",
-                )
-            return cls("runc", program, paths.runtime)
-        if cgroups.form() == "hybrid":
+            kind = "runc"
+            program = find_program(kind)
+        if not program:
+            raise ReconcilerError(
+                "neither crun nor runc is installed, and containers can't run without one",
+                code="missing-program",
+                hint="install crun: apt-get install crun",
+            )
+        vetted = vetting.vet(program, kind, paths.cache)
+        if vetted.refused:
+            message, hint = vetting.refusal(program, vetted)
+            raise ReconcilerError(message, code="unsafe-runtime", hint=hint)
+        if kind == "crun" and cgroups.form() == "hybrid":
             wrapper = os.path.join(paths.run, "crun")
             write_script(wrapper, _WRAPPER.format(program=program))
             program = wrapper
-        return cls("crun", program, paths.runtime)
+        return cls(kind, program, paths.runtime)
 
     def arguments(self, *arguments: str) -> list[str]:
         """A command line for the runtime."""

@@ -34,10 +34,10 @@ class Configuration(Frozen):
 
     diff_ids: tuple[str, ...]
     settings: dict[str, Any]
-    """The arguments of `ImageConfig` but id, layers and size."""
+    """The arguments of `ImageConfig` but id, layers, size and platform."""
 
     def image(self, image_id: str, layers: tuple[str, ...], size: int) -> ImageConfig:
-        return ImageConfig(id=image_id, layers=layers, size=size, **self.settings)
+        return ImageConfig(id=image_id, layers=layers, size=size, platform=str(self.platform.plain), **self.settings)
 
 
 def bad_image(what: str, why: str, hint: str = "") -> ReconcilerError:

@@ -1,6 +1,6 @@
 """Which of several images fits: operating system, architecture and variant, of this machine or as somebody asks.
 
-Only names: it reads neither archives nor registries. Only this room may import it.
+Only names, and what the kernel says of emulators: it reads neither archives nor registries.
 Source: OCI image-spec, image-index.md (platform); containerd's platforms package (which variants run which).
 """
 
@@ -102,6 +102,79 @@ def annotations_of(descriptor: dict[str, Any]) -> dict[str, Any]:
     """A descriptor's annotations, none where it has none."""
     found = descriptor.get("annotations")
     return found if isinstance(found, dict) else {}
+
+
+def parse(text: str) -> Platform:
+    """The inverse of `str`."""
+    return Platform(*text.split("/", 2)) if "/" in text else Platform(text, "")
+
+
+def runs_here(platform: Platform) -> bool:
+    """Whether this machine runs images for it: by itself, or by an emulator that binfmt_misc has."""
+    return rank(platform, of_machine()) is not None or (platform.os == "linux" and _is_emulated(platform.architecture))
+
+
+_HANDLERS = "/proc/sys/fs/binfmt_misc"
+_ELF_MACHINES = {
+    "386": (1, 1, 3), "amd64": (2, 1, 62), "arm": (1, 1, 40), "arm64": (2, 1, 183), "ppc64le": (2, 1, 21),
+    "riscv64": (2, 1, 243), "s390x": (2, 2, 22), "loong64": (2, 1, 258), "mips64le": (2, 1, 8), "mips64": (2, 2, 8),
+    "mipsle": (1, 1, 8), "mips": (1, 2, 8),
+}  # fmt: skip
+"""Class (32 or 64 bits), byte order (1 little, 2 big) and machine in an ELF header (elf(5))."""
+
+
+def _is_emulated(architecture: str) -> bool:
+    """Whether some handler takes such programs; one without F would look for its emulator inside the container."""
+    if architecture not in _ELF_MACHINES:
+        return False
+    bits, order, machine = _ELF_MACHINES[architecture]
+    numbers = b"".join(number.to_bytes(2, "little" if order == 1 else "big") for number in (2, machine))
+    header = b"\x7fELF" + bytes((bits, order, 1)) + bytes(9) + numbers
+    try:
+        names = [name for name in os.listdir(_HANDLERS) if name not in ("register", "status")]
+    except OSError:
+        return False
+    return any(_takes(os.path.join(_HANDLERS, name), header) for name in names)
+
+
+def _takes(path: str, header: bytes) -> bool:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    facts = dict(line.partition(" ")[::2] for line in lines)
+    if "enabled" not in facts or facts.get("offset", "0") != "0" or "F" not in facts.get("flags:", ""):
+        return False
+    try:
+        magic = bytes.fromhex(facts.get("magic", ""))
+        mask = bytes.fromhex(facts["mask"]) if "mask" in facts else b"\xff" * len(magic)
+    except ValueError:
+        return False
+    return bool(magic) and all(h & m == g & m for h, m, g in zip(header, mask, magic, strict=False))
+
+
+def check(asked: str, image: str | None, reference: str) -> tuple[str, str] | None:
+    """What is wrong (message, hint) with a container that wants an image for the platform `asked`, "" for any.
+
+    `image` is the platform of the one that is here, None where there is none yet: a pull brings this machine's.
+    """
+    actual = parse(image) if image else None
+    target = wanted(asked).any_of[0] if asked else actual
+    if target is None:
+        return None
+    if not runs_here(target):
+        return (
+            f"image {reference} would have to run for {target}, and this machine runs "
+            + ", ".join(map(str, of_machine().any_of)),
+            "use an image for this machine, or install an emulator: apt-get install qemu-user-static binfmt-support",
+        )
+    fetch = f"fetch it: reconciler pull --platform {target} {reference}"
+    if asked and actual and rank(actual, wanted(asked)) is None:
+        return f"image {reference} is here for {actual}, not for {target}", fetch
+    if asked and image is None and rank(target, of_machine()) != 0:
+        return f"image {reference} is not here for {target}", fetch
+    return None
 
 
 def rank(offered: Platform, asked: Wanted) -> int | None:

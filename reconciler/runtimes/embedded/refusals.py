@@ -35,7 +35,7 @@ def _judged_by(module: str, name: str) -> _Judge:
 
 
 _JUDGES: dict[str, _Judge] = {
-    **{name: _not_yet(name) for name in ("platform", "init")},
+    **{name: _not_yet(name) for name in ("init",)},
     **{
         name: _judged_by("capacity", name)
         for name in (
@@ -46,12 +46,24 @@ _JUDGES: dict[str, _Judge] = {
     **{name: _judged_by("permission", name) for name in ("cap_add", "security_opt", "devices")},
 }  # fmt: skip
 
+
+def _platform(container: Container, platform_of: Callable[[str], str | None]) -> tuple[str, str] | None:
+    from reconciler.engine.images import platforms  # noqa: PLC0415 - for a look only
+
+    return platforms.check(container.platform, platform_of(container.image), container.image)
+
+
 _UNSET = {name: value for name, value in Container.defaults().items() if name in _JUDGES}
 
 
-def refusals(wanted: Iterable[Container]) -> Iterator[Refusal]:
-    """What can't be done, container by container, in the order of the fields."""
+def refusals(wanted: Iterable[Container], platform_of: Callable[[str], str | None]) -> Iterator[Refusal]:
+    """What can't be done, container by container, in the order of the fields.
+
+    `platform_of` tells the platform of a local image, "" where it does not say, None where there is no such image.
+    """
     for container in wanted:
+        if found := _platform(container, platform_of):
+            yield Refusal(container.key, "platform" if container.platform else "image", *found)
         for name, unset in _UNSET.items():
             value = getattr(container, name)
             if value != unset and (found := _JUDGES[name](container, value)):

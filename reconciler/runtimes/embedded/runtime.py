@@ -79,7 +79,7 @@ class EmbeddedRuntime:
             images=self._observed_images(scope),
             busy_ports=self._busy_ports(scope),
             network_faults=tuple(self.engine.network.problems()) if running else (),
-            refusals=tuple(refusals(scope.wanted)),
+            refusals=tuple(refusals(scope.wanted, self._platform_of)),
             remote=self._remote_images(scope.remote),
         )
 
@@ -107,6 +107,10 @@ class EmbeddedRuntime:
                     reference, image.id, image.exposed, image.volumes, digest, _is_checked(image)
                 )
         return images
+
+    def _platform_of(self, reference: str) -> str | None:
+        image = self.engine.images.find(reference)
+        return image.platform if image else None
 
     def _remote_images(self, references: Sequence[str]) -> dict[str, RemoteImage]:
         """Ask the registries, all at once."""
