@@ -9,12 +9,12 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import confinement, effective, monitor, mounting, oci, resources, users
+from reconciler.engine.containers import apparmor, confinement, effective, monitor, mounting, oci, resources, users
 from reconciler.engine.containers.oci import BindMount, Process
 from reconciler.engine.kernel import cgroups, files, mounts, processes
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen
+from reconciler.kits.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,8 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     Raises ReconcilerError for a user, a working folder, a command or a mount that the image can't take.
     """
     config, bundle = record.config, paths.bundle(record.id)
-    privileges = confinement.privileges_of(config.security)
+    profile = apparmor.ready_profile(config.security)
+    privileges = replace(confinement.privileges_of(config.security), apparmor=profile)
     with open_root(root_folder(paths, record.id)) as root:
         user = user_of(root, config.user or image.user, config.groups)
         working_dir = config.working_dir or image.working_dir or "/"

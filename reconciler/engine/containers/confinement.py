@@ -40,10 +40,11 @@ _PROCESSORS = "/sys/devices/system/cpu"
 
 
 class Privileges(Frozen):
-    """What a process inside may do: the same for the first one and for those of exec."""
+    """What a process inside may do: the same for the first one and for those of exec. `apparmor` is loaded, or ""."""
 
     capabilities: tuple[str, ...] = capabilities.DEFAULT
     no_new_privileges: bool = False
+    apparmor: str = ""
 
 
 class Confinement(Frozen):

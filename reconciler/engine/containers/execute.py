@@ -12,11 +12,12 @@ import signal
 import stat
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, confinement, effective, resources, status
+from reconciler.engine.containers import apparmor, bundle, catalog, confinement, effective, resources, status
 from reconciler.engine.containers.oci import Process
 from reconciler.engine.kernel import files, processes, programs, terminals
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +58,8 @@ def execute(
             code="not-running",
             hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
         )
-    privileges = confinement.privileges_of(record.config.security, privileged=privileged)
+    profile = apparmor.profile_of_exec(record.pid, privileged=privileged)
+    privileges = replace(confinement.privileges_of(record.config.security, privileged=privileged), apparmor=profile)
     process = _process(lifecycle, record, command, terminal, user, working_dir, environment, privileges)
     path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{os.urandom(8).hex()}.json")
     files.write_file(path, json.dumps(process.document()).encode())

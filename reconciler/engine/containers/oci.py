@@ -92,6 +92,7 @@ class Process(Frozen):
             },
             "noNewPrivileges": self.privileges.no_new_privileges,
             "oomScoreAdj": self.oom_score,
+            **({"apparmorProfile": self.privileges.apparmor} if self.privileges.apparmor else {}),
         }
 
 

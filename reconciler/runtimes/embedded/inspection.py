@@ -10,7 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import bundle, catalog, confinement, effective, resources, status
+from reconciler.engine.containers import apparmor, bundle, catalog, confinement, effective, resources, status
 from reconciler.engine.containers.health import journal
 from reconciler.kits import references
 
@@ -63,6 +63,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
         "HostnamePath": os.path.join(names, "hostname"),
         "HostsPath": os.path.join(names, "hosts"),
         "LogPath": engine.paths.log(record.id),
+        "AppArmorProfile": apparmor.profile_of_process(record.pid) if running else "",
         "Name": f"/{record.name}",
         "RestartCount": record.restarts,
         "Driver": "overlay",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import capabilities, devices
+from reconciler.engine.containers import apparmor, capabilities, devices
 from reconciler.engine.records import DeviceConfig
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.text import listed
+from reconciler.kits.text import listed, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,12 @@ def _cap_add(_container: Container, added: tuple[str, ...]) -> tuple[str, str] |
 
 
 def _security_opt(_container: Container, options: tuple[str, ...]) -> tuple[str, str] | None:
-    named = [option for option in options if option.startswith("apparmor=") and option != "apparmor=unconfined"]
-    return (f"{named[0]} is not supported by this runtime yet", "leave it out") if named else None
+    named = [value for name, _, value in (option.partition("=") for option in options) if name == "apparmor"]
+    if not named or named[0] == apparmor.UNCONFINED or named[0] in apparmor.loaded():
+        return None
+    if not apparmor.enabled():
+        return f"this machine has no AppArmor, which the profile {quote(named[0])} needs", "leave it out"
+    return apparmor.missing(named[0])
 
 
 def _devices(_container: Container, wanted: tuple[Device, ...]) -> tuple[str, str] | None:
