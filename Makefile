@@ -45,7 +45,8 @@ demo-down: install ## the demo's containers go, its volumes stay
 # What only tests need, beside what the engine needs.
 .PHONY: dev
 dev: install $(BIN)/.dev ## what `make test` needs
-	@examples/install-packages strace runc iproute2 iptables docker-registry openssl
+	@examples/install-packages strace runc iproute2 iptables docker-registry openssl mmdebstrap e2fsprogs \
+	  $(if $(filter x86_64,$(shell uname -m)),qemu-system-x86)
 
 .PHONY: lint
 lint: dev ## format and lint
@@ -67,6 +68,10 @@ schemas: dev ## generated files are as the models say
 .PHONY: test
 test: lint contracts types schemas images ## all of these, then the tests; fails when a test was skipped that could have run
 	RECONCILER_TEST_STRICT=1 $(BIN)/pytest $(TESTS)
+
+.PHONY: test-vm
+test-vm: dev images ## inside a Debian 12 guest with systemd, cgroup v2, AppArmor and a reboot (ARGS='-k apparmor': what pytest is told)
+	$(BIN)/python tests/vm/run.py $(ARGS)
 
 .PHONY: torture
 torture: dev images ## kill `apply` before and after every single effect (minutes)

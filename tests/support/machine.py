@@ -201,7 +201,7 @@ def end_keeper(paths: Paths) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def until_gone(look: Callable[[], list[Any]], limit: float = 5.0) -> list[Any]:
+def until_gone(look: Callable[[], list[Any]], limit: float = 60.0) -> list[Any]:
     """What `look` still finds after a while: monitors and links need a moment to go."""
     end = time.monotonic() + limit
     while (found := look()) and time.monotonic() < end:
