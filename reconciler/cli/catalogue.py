@@ -49,8 +49,11 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
-        "This program",
-        (("version", "Show versions and places, for a bug report", "version"),),
+        "This machine",
+        (
+            ("system", "What is here and what this machine lacks: system info, system check", "system"),
+            ("version", "Show versions and places, for a bug report", "version"),
+        ),
     ),
 )
 
@@ -67,7 +70,7 @@ ELSEWHERE: dict[str, str] = {
     "events": "there is no stream of events yet",
     "explain": "reconciler plan SPEC shows each step with its reasons",
     "history": "reconciler inspect IMAGE shows an image's layers",
-    "info": "reconciler version shows versions and places",
+    "info": "reconciler system info shows versions, places and how much there is",
     "ls": "reconciler ps -a lists containers",
     "pause": "there is no pausing yet",
     "push": "there is nothing that pushes images: reconciler save, then skopeo copy or docker push elsewhere",

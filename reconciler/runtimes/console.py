@@ -119,6 +119,15 @@ class VolumeSummary(Frozen):
     path: str = ""
 
 
+class Finding(Frozen):
+    """A line of `system check`: `state` is "ok", "warning" or "missing", `remedy` what to do, "" if nothing is to be."""
+
+    subject: str
+    state: str
+    message: str
+    remedy: str = ""
+
+
 class LogOptions(Frozen):
     """`tail` None = all. `since` and `until` are seconds since the epoch, None = no bound."""
 
@@ -259,3 +268,11 @@ class Console(Protocol):
 
     def remove_volume(self, name: str) -> None:
         """Delete a volume and its data; refused while a container has it, running or not."""
+
+    # --- the machine --------------------------------------------------------------------------------------------------
+
+    def system_info(self) -> dict[str, Any]:
+        """What the runtime is made of and how much there is: facts, or documents of facts, by name."""
+
+    def system_check(self) -> tuple[Finding, ...]:
+        """What this machine lacks, or will soon; what is fine, too. Leaves nothing behind."""

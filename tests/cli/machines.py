@@ -16,12 +16,14 @@ class Shelf:
 
     capabilities = Capabilities("shelf")
 
-    def __init__(self, containers=(), images=(), volumes=(), logs=(), objects=None):
+    def __init__(self, containers=(), images=(), volumes=(), logs=(), objects=None, findings=(), facts=None):
         self._containers = tuple(containers)
         self._images = tuple(images)
         self._volumes = tuple(volumes)
         self._logs = tuple(logs)
         self._objects = objects or {}
+        self._findings = tuple(findings)
+        self._facts = facts or {}
         self.calls = []
         self.pruned = RemovedImages((("untagged", "<none>"), ("deleted", "sha256:abc")), 12_345_678)
 
@@ -53,6 +55,12 @@ class Shelf:
 
     def volumes(self):
         return self._volumes
+
+    def system_check(self):
+        return self._findings
+
+    def system_info(self):
+        return self._facts
 
     def __getattr__(self, verb):
         def call(name="", *args, **options):

@@ -8,7 +8,7 @@ import pytest
 from machines import Shelf
 
 from reconciler.model.observed import PortBinding
-from reconciler.runtimes.console import ContainerSummary, ImageSummary, VolumeSummary
+from reconciler.runtimes.console import ContainerSummary, Finding, ImageSummary, VolumeSummary
 
 NOW = 1_800_000_000.0
 ID = "4f1d4c0de5a1" + "0" * 52
@@ -234,3 +234,37 @@ def test_volume_ls(call):
         "DRIVER    VOLUME NAME   STACK     USED BY\nlocal     shop_db       shop      db\nlocal     spare\n"
     )
     assert call(shelf, "volume", "ls", "-q").out == "shop_db\nspare\n"
+
+
+def test_system_check_says_what_is_missing_and_how_to_get_it(call):
+    shelf = Shelf(
+        findings=(
+            Finding("nft", "ok", "/usr/sbin/nft"),
+            Finding("space", "warning", "1GB free in /a\x1b[2Jb", "reconciler image prune"),
+            Finding("conmon", "missing", "conmon is not installed", "apt-get install conmon"),
+        )
+    )
+    ran = call(shelf, "system", "check")
+    assert ran.code == 1
+    assert ran.out.splitlines() == [
+        "ok       nft     /usr/sbin/nft",
+        "warning  space   1GB free in /a\\x1b[2Jb",
+        "                 reconciler image prune",
+        "missing  conmon  conmon is not installed",
+        "                 apt-get install conmon",
+    ]
+    assert "lacks 1 thing" in ran.err
+    assert "nft" not in call(shelf, "system", "check", "-q").out
+    ran = call(shelf, "system", "check", "--json")
+    assert ran.code == 1
+    assert [one["state"] for one in json.loads(ran.out)] == ["ok", "warning", "missing"]
+    assert call(Shelf(findings=shelf.system_check()[:2]), "system", "check").code == 0
+
+
+def test_system_info(call):
+    shelf = Shelf(facts={"machine": {"memory": 25_300_000_000}, "containers": {}, "images": 2, "cgroups": ""})
+    lines = [line.split() for line in call(shelf, "system", "info").out.splitlines()]
+    assert ["memory:", "25.3GB"] in lines
+    assert ["containers:", "none"] in lines
+    assert ["cgroups:", "not", "there"] in lines
+    assert json.loads(call(shelf, "system", "info", "--json").out)["images"] == 2

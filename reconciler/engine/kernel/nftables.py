@@ -26,7 +26,9 @@ _GETTABLE, _GETCHAIN, _GETRULE, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 1, 4, 7,
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _CT_GET, _CT_DELETE = 1, 2
 _REQUEST, _ACK, _CREATE, _NESTED = 0x1, 0x4, 0x400, 0x8000
-_IPV4 = 2
+_INET, _IPV4 = 1, 2
+_FAMILIES = {"ip": _IPV4, "inet": _INET}
+_FORWARD = b"\0\0\0\2"  # NF_INET_FORWARD
 _NLMSG_ERROR = 2
 
 
@@ -62,9 +64,9 @@ def run(commands: str) -> None:
 # --- netlink --------------------------------------------------------------------------------------------------------
 
 
-def _message(subsystem: int, kind: int, flags: int, body: bytes = b"", number: int = 0) -> bytes:
+def _message(subsystem: int, kind: int, flags: int, body: bytes = b"", number: int = 0, family: int = _IPV4) -> bytes:
     header = struct.pack("=IHHII", 20 + len(body), subsystem << 8 | kind, flags, number, 0)
-    return header + struct.pack("=BBH", _IPV4, 0, 0) + body
+    return header + struct.pack("=BBH", family, 0, 0) + body
 
 
 def table_comment(name: str) -> str | None:
@@ -87,25 +89,27 @@ def table_comment(name: str) -> str | None:
 
 
 class Chain(Frozen):
-    """A chain of an `ip` table; `policy` is "accept" or "drop" for a base chain, "" for others."""
+    """A chain; `policy` is "accept" or "drop" for a base chain, "" for others, `forwards` whether it is at that hook."""
 
     table: str
     name: str
     policy: str
+    forwards: bool
 
 
-def chains() -> list[Chain]:
-    """All chains of `ip` tables, iptables-nft's among them."""
+def chains(family: str = "ip") -> list[Chain]:
+    """All chains of tables of a family, "ip" (iptables-nft's are among them) or "inet"."""
     try:
         with netlink.opened(_NETFILTER) as connection:
-            answers = netlink.dump(connection, _message(_NFT, _GETCHAIN, 0))
+            answers = netlink.dump(connection, _message(_NFT, _GETCHAIN, 0, family=_FAMILIES[family]))
     except OSError:
         return []
     found = []
     for _, body in answers:
         parts = netlink.attributes(body[4:])
         policy = {b"\0\0\0\1": "accept", b"\0\0\0\0": "drop"}.get(parts.get(5, b""), "")
-        found.append(Chain(_text(parts.get(1, b"")), _text(parts.get(3, b"")), policy))
+        hook = netlink.attributes(parts.get(4, b"")).get(1, b"")
+        found.append(Chain(_text(parts.get(1, b"")), _text(parts.get(3, b"")), policy, hook == _FORWARD))
     return found
 
 

@@ -13,6 +13,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
 from reconciler.runtimes.console import (
     ContainerSummary,
+    Finding,
     ImageSummary,
     LayerProgress,
     LogRecord,
@@ -265,6 +266,19 @@ class EmbeddedConsole:
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)
+
+    # --- the machine --------------------------------------------------------------------------------------------------
+
+    def system_info(self) -> dict[str, Any]:
+        from reconciler.engine.system import info  # noqa: PLC0415 - for this verb only
+
+        return info.document(self.engine)
+
+    def system_check(self) -> tuple[Finding, ...]:
+        from reconciler.engine.system import checks  # noqa: PLC0415 - for this verb only
+
+        found = checks.every(self.engine)
+        return tuple(Finding(one.subject, one.state, one.message, one.remedy) for one in found)
 
 
 def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:
