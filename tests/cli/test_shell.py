@@ -41,7 +41,7 @@ def test_no_verb_is_wrong_usage_and_shows_help(call):
         (["frobnicate"], 'there is no verb "frobnicate"', "reconciler --help lists them"),
         (["up"], 'there is no verb "up"', "reconciler apply SPEC brings a stack up"),
         (["restart", "web"], 'there is no verb "restart"', "reconciler stop NAME, then reconciler start NAME"),
-        (["pull"], 'there is no verb "pull"', "there is no pulling yet: reconciler load takes an archive"),
+        (["push"], 'there is no verb "push"', "there is nothing that pushes images: reconciler save"),
         (["xq"], 'there is no verb "xq"', "reconciler --help lists them"),
         (["logs", "--details", "web"], "unknown option --details", "usage: reconciler logs"),
         (["ps", "-x"], "unknown option -x", "usage: reconciler ps"),
