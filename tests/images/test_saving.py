@@ -161,6 +161,21 @@ def test_a_manifest_of_plain_layers_is_given_back_as_it_came(images, tmp_path, p
     assert descriptor["annotations"]["io.containerd.image.name"] == "docker.io/library/app:1"
 
 
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_layers_that_leave_out_folders_or_come_twice_are_saved_as_they_came(images, tmp_path, form):
+    """Such a layer is kept for what is below it: the same tar lies here twice, with another folder each."""
+    loose = tar(entry("tmp/new", data=b"x"))
+    for name, below in (("a:1", tar(folder("tmp", mode=0o1777))), ("b:1", tar(folder("tmp", mode=0o700)))):
+        images.load(write_tar(tmp_path / "in.tar", docker_files([below, loose, BASE, loose], [name])))
+    images.save(["a:1", "b:1"], str(tmp_path / "out.tar"), form)
+    assert list(files_of(tmp_path / "out.tar").values()).count(loose) == 1
+    other = images_at(tmp_path / "other")
+    other.load(str(tmp_path / "out.tar"))
+    for name in ("a:1", "b:1"):
+        assert other.resolve(name).id == images.resolve(name).id
+    other._store.close()
+
+
 def test_what_is_named_is_saved_once_under_the_names_that_were_given(images, tmp_path):
     images.load(write_tar(tmp_path / "1.tar", docker_files(LAYERS, ["app:1", "app:2"])))
     images.load(write_tar(tmp_path / "2.tar", docker_files([BASE], ["base:1"])))

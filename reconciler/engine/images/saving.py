@@ -190,7 +190,8 @@ class _Writer:
     def _write_layers(self, image: Chosen, name: str) -> tuple[str, ...]:
         """Those layers of an image that are not in the archive yet; returns the digests of all."""
         diff_ids = configuration.parse(image.configuration, f"{image.id}: configuration").diff_ids
-        for diff_id, key in zip(diff_ids, keys_by_position(diff_ids), strict=True):
+        # One that comes twice lies at its upper place.
+        for diff_id, key in dict(zip(diff_ids, keys_by_position(diff_ids), strict=True)).items():
             if diff_id in self._sizes:
                 continue
             layer = self._layers.get(diff_id) or self._layers.get(key)
