@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, helpers, logs, status
+from reconciler.engine.containers.health import journal, upkeep
 from reconciler.engine.kernel import locks, notify
 from reconciler.kits.backoff import Pace
 
@@ -113,6 +114,8 @@ class Keeper:
                 self._due.setdefault(record.id, due)
             if record.config.log_max_size and status.lives(record):
                 self._limited.append(record)
+            if record.state == catalog.RUNNING and journal.status(self._engine.paths, record):
+                upkeep.ensure(self._engine.paths)  # the prober may have been killed, too
         return bool(self._due or self._limited)
 
     def _due_of(self, record: Record) -> float:

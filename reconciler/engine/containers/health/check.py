@@ -43,11 +43,11 @@ class Check(Frozen):
         """Seconds from the end of a probe, or from the start, to the next, `ran` seconds after the start.
 
         Within the start period, and before a first interval is over, one that is starting is probed more often: it is
-        ready all the sooner. Where nobody says how often, after as long again as it has run by now.
+        seen to be ready all the sooner. Where nobody says how often, after a quarter of the time that it has run by now.
         """
         if not starting or ran >= self.grace:
             return self.interval
-        often = min(START_INTERVAL, max(SOONEST, ran)) if self.start_interval is None else self.start_interval
+        often = min(START_INTERVAL, max(SOONEST, ran / 4)) if self.start_interval is None else self.start_interval
         return min(often, self.interval)
 
     @property
