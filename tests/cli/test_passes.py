@@ -102,6 +102,40 @@ def test_a_pull_that_fails_is_told_and_nothing_has_been_touched(call, puller):
     assert "no route to registry\n  hint: --pull missing takes the image that is here" in ran.err
 
 
+CHECKED = SPEC.replace("image: base", "image: base\n    healthcheck: {test: 'true'}").replace(
+    "links: [db]", "links: [db]\n    depends_on: {db: {condition: service_healthy}}"
+)
+
+
+def test_apply_waits_and_says_for_whom_and_what_for(call, machine, tmp_path):
+    (tmp_path / "shop.yaml").write_text(CHECKED)
+    ran = call(machine, "apply", "--wait", "shop.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert ". wait   container db   until it is healthy, before web starts\n" in ran.out
+    assert ". wait   container web  until it is up and healthy, or done\n" in ran.out
+    order = re.findall(r"^(started \w+|\w+ is \w+) \(", ran.out, re.MULTILINE)
+    assert order == ["started db", "db is healthy", "started web", "web is up"]
+    assert call(machine, "apply", "--wait", "shop.yaml").out.startswith("nothing to do")
+    machine.world.get("shop", "db").log = ["can not reach the moon"]
+    machine.sicken("shop", "db")
+    machine.sick.add("db")
+    assert call(machine, "apply", "shop.yaml").out == (
+        "nothing to do: stack shop is as it should be\nnote: db is unhealthy\n"
+    )
+    ran = call(machine, "apply", "--wait-timeout", "2m", "shop.yaml")
+    assert ran.code == 4
+    assert "Plan: 1 container to wait for.\n" in ran.out
+    assert "failed to wait for db (" in ran.out
+    assert ran.err.endswith("it is unhealthy; its log ends with\n    | can not reach the moon\n")
+    ran = call(machine, "apply", "--wait", "--json", "shop.yaml")
+    assert ran.code == 4
+    document = json.loads(ran.out)
+    assert [step["verb"] for step in document["plan"]["steps"]] == ["wait"]
+    assert document["failed"][0]["error"].endswith("can not reach the moon")
+    ran = call(machine, "apply", "--wait-timeout", "soon", "shop.yaml")
+    assert (ran.code, "is not a duration" in ran.err) == (125, True)
+
+
 def test_validate_says_what_is_wrong_everywhere(call, tmp_path):
     (tmp_path / "bad.yaml").write_text(SPEC.replace("links:", "linsk:").replace("image: base", "imgae: base"))
     ran = call(None, "validate", "shop.yaml", "bad.yaml", "nosuch.yaml")

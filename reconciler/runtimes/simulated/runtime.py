@@ -309,7 +309,8 @@ class Simulated:
                 code="condition",
                 exit_code=EXIT_NOT_HEALTHY,
             )
-        return Outcome(changed=False)
+        state = "done" if done else IS_HEALTHY if container.health else "up"
+        return Outcome(changed=False, details={"state": state})
 
     def _stop(self, action: StopContainer) -> Outcome:
         container = self.world.get(action.stack, action.key)
