@@ -10,20 +10,12 @@ import json
 import posixpath
 import re
 
-from reconciler.kits import seccomp
+from reconciler.kits import capabilities, seccomp
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 from reconciler.model.desired import Device, Tmpfs
 from reconciler.spec import mounts, values
 from reconciler.spec.findings import BadValueError, did_you_mean
-
-CAPABILITIES = (
-    "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN", "DAC_OVERRIDE",
-    "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN",
-    "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "PERFMON", "SETFCAP", "SETGID",
-    "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYSLOG", "SYS_MODULE", "SYS_NICE", "SYS_PACCT",
-    "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
-)  # fmt: skip
 
 _RULE = re.compile(r"([abc]) ([0-9]{1,9}|\*):([0-9]{1,9}|\*) ([rwm]{1,3})", re.ASCII)
 _TMPFS_FLAGS = (
@@ -51,9 +43,9 @@ def capability(text: str) -> str:
     name = text.upper().removeprefix("CAP_")
     if name == "ALL":
         return name
-    if name not in CAPABILITIES:
+    if name not in capabilities.NAMES:
         raise BadValueError(
-            f"unknown capability {quote(text)}{did_you_mean(name, CAPABILITIES)}", "as NET_ADMIN, or ALL"
+            f"unknown capability {quote(text)}{did_you_mean(name, capabilities.NAMES)}", "as NET_ADMIN, or ALL"
         )
     return f"CAP_{name}"
 

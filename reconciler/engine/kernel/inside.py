@@ -16,6 +16,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel.effects import effect
+from reconciler.kits import capabilities
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -30,16 +31,6 @@ NAMESPACES = {
     "network": 0x40000000,
 }
 """Flags of setns(2) by the names of runtime-spec config-linux.md."""
-
-CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-    "CHECKPOINT_RESTORE",
-)  # fmt: skip
-"""By number, from 0 (capability.h)."""
 
 _NR_CLOSE_RANGE = 436
 _NR_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine, 0)
@@ -180,7 +171,7 @@ def _become(confinement: Confinement) -> None:
         resource.setrlimit(number, (soft, hard))
     os.chdir(confinement.working_dir)
     everything = _permitted()
-    for number in range(len(CAPABILITIES)):
+    for number in range(len(capabilities.NAMES)):
         if not confinement.bounding >> number & 1:
             _drop(number)
     _prctl(_PR_SET_KEEPCAPS, 1)
@@ -195,7 +186,7 @@ def _become(confinement: Confinement) -> None:
     _set_capabilities(
         confinement.effective & everything, confinement.permitted & everything, confinement.inheritable & everything
     )
-    for number in range(len(CAPABILITIES)):
+    for number in range(len(capabilities.NAMES)):
         if (confinement.ambient & everything) >> number & 1:
             _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
 

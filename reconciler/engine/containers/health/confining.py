@@ -12,6 +12,7 @@ import resource
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.kernel import inside
+from reconciler.kits.capabilities import NAMES
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _namespaces(listed: list[dict[str, str]]) -> int:
 
 def mask_of(names: Iterable[str]) -> int:
     """A set of capabilities as the kernel has it; one that is not known here is left out, which is the safe side."""
-    numbers = {f"CAP_{name}": number for number, name in enumerate(inside.CAPABILITIES)}
+    numbers = {f"CAP_{name}": number for number, name in enumerate(NAMES)}
     return sum(1 << numbers[name] for name in set(names) if name in numbers)
 
 
