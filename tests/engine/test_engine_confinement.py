@@ -12,6 +12,7 @@ from support.machine import until
 from reconciler.engine.containers import capabilities, confinement, runtime
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.images import platforms
+from reconciler.engine.kernel import cgroups
 from reconciler.engine.records import ContainerConfig, DeviceConfig, MountConfig, SecurityConfig, TmpfsConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.desired import Container
@@ -145,6 +146,26 @@ def test_no_new_privileges_holds_for_the_first_process_and_exec(box):
     box.make(security=SecurityConfig(no_new_privileges=True))
     assert box.first()["NoNewPrivs"] == box.facts()["NoNewPrivs"] == box.facts(privileged=True)["NoNewPrivs"] == "1"
     assert box.first()["Seccomp"] == box.facts()["Seccomp"] == "2"
+
+
+def test_what_exec_starts_is_where_the_first_process_is(box, machine):
+    box.make()
+    kinds = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+    pid = machine.record("box").pid
+    inside = box.run(f"for kind in {' '.join(kinds)}; do readlink /proc/self/ns/$kind; done; cat /proc/self/cgroup")
+    spaces, groups = inside.split()[: len(kinds)], inside.split()[len(kinds) :]
+    assert spaces == [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds]
+    for kind, space in zip(kinds, spaces, strict=True):
+        own = kind != "cgroup" or cgroups.form() == "v2"
+        assert (space != os.readlink(f"/proc/self/ns/{kind}")) is own, kind
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        first = file.read().split()
+    for line in first:
+        if machine.record("box").id in line:
+            number = line.partition(":")[0]
+            (found,) = [group for group in groups if group.startswith(f"{number}:")]
+            assert found == (line if cgroups.form() != "v2" else "0::/"), found
+    assert any(machine.record("box").id in line for line in first)
 
 
 def test_each_masked_path_is_empty_and_each_read_only_path_can_not_be_written(box):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from reconciler.engine.containers import runtime, vetting
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.paths import Paths
+from reconciler.engine.system import checks
 from reconciler.kits.errors import ReconcilerError
 
 LEAK = "CVE-2024-21626"
@@ -73,5 +75,11 @@ def test_an_unsafe_runtime_is_refused_until_it_is_another(tmp_path, monkeypatch)
     assert refused.value.code == "unsafe-runtime"
     assert "install crun" in refused.value.hint
     assert asked.read_text() == "x\n", "it is asked once"
+    engine = SimpleNamespace(paths=paths)
+    monkeypatch.setattr(checks, "find_program", runtime.find_program)
+    assert checks._oci_runtime(engine).state == "missing"
     install("1.1.12 ")
     assert OciRuntime.choose(paths).kind == "runc"
+    finding = checks._oci_runtime(engine)
+    assert finding.state == "warning"
+    assert "CVE-2025-52881" in finding.message

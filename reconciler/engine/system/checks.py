@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import apparmor
+from reconciler.engine.containers import apparmor, vetting
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import cgroups, nftables, processes, rooted, seccomp, sysctl
 from reconciler.engine.networks import pools
@@ -41,7 +41,7 @@ _UNFIT = {
 
 def every(engine: Engine) -> Iterator[Finding]:
     """All findings, those that are fine too."""
-    yield from _programs()
+    yield from _programs(engine)
     yield from _kernel(engine)
     yield from _control_groups()
     yield from _security()
@@ -50,12 +50,8 @@ def every(engine: Engine) -> Iterator[Finding]:
     yield remains.finding(engine)
 
 
-def _programs() -> Iterator[Finding]:
-    crun, runc = find_program("crun"), find_program("runc")
-    if crun or runc:
-        yield Finding("OCI runtime", OK, crun or f"{runc} (crun is quicker)")
-    else:
-        yield Finding("OCI runtime", MISSING, "neither crun nor runc is installed", install("crun"))
+def _programs(engine: Engine) -> Iterator[Finding]:
+    yield _oci_runtime(engine)
     for name, package, what in (
         ("conmon", "conmon", "the monitor that stays beside each container"),
         ("nft", "nftables", "the firewall's program"),
@@ -63,6 +59,21 @@ def _programs() -> Iterator[Finding]:
     ):
         path = find_program(name)
         yield Finding(name, *(OK, path) if path else (MISSING, f"{name} is not installed: {what}", install(package)))
+
+
+def _oci_runtime(engine: Engine) -> Finding:
+    kind = "crun" if find_program("crun") else "runc"
+    program = find_program(kind)
+    if not program:
+        return Finding("OCI runtime", MISSING, "neither crun nor runc is installed", install("crun"))
+    vetted = vetting.vet(program, kind, engine.paths.cache)
+    if vetted.refused:
+        return Finding("OCI runtime", MISSING, *vetting.refusal(program, vetted))
+    if vetted.told:
+        return Finding(
+            "OCI runtime", WARNING, f"{program} has known weaknesses: {'; '.join(vetted.told)}", install("crun")
+        )
+    return Finding("OCI runtime", OK, program if kind == "crun" else f"{program} (crun is quicker)")
 
 
 def _kernel(engine: Engine) -> Iterator[Finding]:
