@@ -84,7 +84,7 @@ fuzz: dev ## feed strangers' bytes to all that takes them, guided by coverage (S
 		../../$(BIN)/python fuzz.py $$target $(or $(SECONDS),60); done
 
 .PHONY: bench
-bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N)
+bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N, PART=pull)
 	@bench/install-peers
 	@$(PYTHON) examples/images/build.py tiny
-	@$(PYTHON) bench/run.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
+	@$(PYTHON) bench/run.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY)) $(addprefix --part ,$(PART))

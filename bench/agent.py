@@ -138,13 +138,14 @@ def _line(command: list[str]) -> bytes:
 
 
 def start(command: list[str], env: dict[str, str], log: str, until: str) -> dict[str, Any]:
-    """Start a daemon and wait until the socket `until` takes connections."""
+    """Start a daemon and wait until the socket `until` takes connections: a path, or address:port."""
     with open(log, "wb") as output:
         daemon = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(until) == 0:
+        host, _, port = until.rpartition(":")
+        with socket.socket(socket.AF_INET if host else socket.AF_UNIX) as probe:
+            if probe.connect_ex((host, int(port)) if host else until) == 0:
                 return {"pid": daemon.pid}
         if daemon.poll() is not None:
             break

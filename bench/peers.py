@@ -65,6 +65,14 @@ class Peer:
         """Remove the volumes too, untimed: the next up makes them."""
         raise NotImplementedError
 
+    def pull(self, image: str) -> Commands:  # noqa: ARG002 - not every peer can
+        """Fetch and unpack an image from the sandbox's registry."""
+        return []
+
+    def drop(self, image: str) -> Commands:  # noqa: ARG002
+        """Remove the image and all that is kept of it, untimed."""
+        return []
+
     def stop_daemon(self) -> None:
         """Nothing to do without a daemon; what runs in the sandbox ends with it in any case."""
 
@@ -133,6 +141,12 @@ class DockerRun(Loop):
     def version(self) -> str:
         client = self._print(*self.tool, "version", "--format", "{{.Server.Version}}")
         return f"dockerd {client} (Debian docker.io)"
+
+    def pull(self, image: str) -> Commands:
+        return [[*self.tool, "pull", "--quiet", image]]
+
+    def drop(self, image: str) -> Commands:
+        return [[*self.tool, "rmi", image]]
 
     def _network(self, stack: Stack, container: Container) -> list[str]:  # noqa: ARG002 - the default bridge
         return [word for target in container.links for word in ("--link", f"{target}:{target}")]
@@ -220,6 +234,12 @@ class PodmanRun(Loop):
     def version(self) -> str:
         return f"podman {self._print(*self.tool, 'version', '--format', '{{.Client.Version}}')} with crun, netavark (Debian)"
 
+    def pull(self, image: str) -> Commands:
+        return [[*self.tool, "pull", "--quiet", "--tls-verify=false", image]]
+
+    def drop(self, image: str) -> Commands:
+        return [[*self.tool, "rmi", image]]
+
     def _network(self, stack: Stack, container: Container) -> list[str]:  # noqa: ARG002 - names need no options
         return ["--network", self._network_name] if stack.linked else []
 
@@ -269,6 +289,12 @@ class Reconciler(Peer):
 
     def down(self, stack: Stack) -> Commands:
         return [[self._program, "down", self._file(stack)]]
+
+    def pull(self, image: str) -> Commands:
+        return [[self._program, "pull", "--quiet", image]]
+
+    def drop(self, image: str) -> Commands:
+        return [[self._program, "rmi", image]]
 
     def forget(self, stack: Stack) -> Commands:
         return [[self._program, "down", "--volumes", "--yes", self._file(stack)]] if stack.volumes else []

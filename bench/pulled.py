@@ -1,6 +1,7 @@
-"""The image that pulls are measured with: 200 MB in several layers, the same bytes every time.
+"""The image that pulls are measured with, in a registry: 200 MB in several layers, the same bytes every time.
 
-Files as an application's image has them: many small ones and some large, that compress to a third or not at all.
+Files as an application's image has them: many small ones and some large, most of which compress well. Every peer gets a
+registry of its own in its sandbox; they all read one folder, which is filled once.
 """
 
 from __future__ import annotations
@@ -9,18 +10,53 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import platform
 import random
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sandbox import Sandbox
+
+ADDRESS = "127.0.0.1:5000"
+IMAGE = f"{ADDRESS}/bench/layers:1"
+
 LAYERS = 5
 LAYER_BYTES = 40_000_000
 FILES = 1_200
 """A layer."""
+
+
+def fill(folder: str) -> None:
+    """Have the image in a registry's folder."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests"))
+    from support.registry import Pusher, docker_registry, sha  # noqa: PLC0415
+
+    with docker_registry(folder) as address:
+        plain = list(layers())
+        config = configuration([sha(layer) for layer in plain])
+        Pusher(address).image("bench/layers", "1", config, [pack(layer) for layer in plain])
+
+
+def serve(sandbox: Sandbox, folder: str) -> None:
+    """Start a registry in a sandbox."""
+    document = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": os.path.join(folder, "data")},
+            "maintenance": {"readonly": {"enabled": True}},
+        },
+        "http": {"addr": ADDRESS},
+    }
+    path = os.path.join(sandbox.data, "registry.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    sandbox.start(["docker-registry", "serve", path], ADDRESS)
 
 
 def layers() -> Iterator[bytes]:

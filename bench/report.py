@@ -21,6 +21,7 @@ AIMS = {
     "chain/up": Aim(5),
     "crowd-large/up": Aim(7),
     "heal/heal": Aim(1),
+    "pull/pull": Aim(2),
 }
 
 _WORDS = {
@@ -30,6 +31,7 @@ _WORDS = {
     "down": "down",
     "ps": "ps",
     "heal": "heal after kill -9",
+    "pull": "pull and unpack",
 }
 
 

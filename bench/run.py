@@ -5,6 +5,7 @@
     make bench QUICK=1             one small round, to see that it works; docs are left alone
     make bench ROUNDS=3            so many rounds of everything
     make bench ONLY=podman         beside one peer only (names: docker compose podman); docs are left alone
+    make bench PART=pull           one part only (names: pair chain crowd crowd-large heal pull); docs are left alone
 
 Each peer has a sandbox of its own (see sandbox.py). A round does the same with one peer after the other, and each round
 begins with another one. The first round warms up and does not count.
@@ -27,6 +28,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import peers
+import pulled
 import report
 import stacks
 from sandbox import Sandbox, SandboxError, hierarchies, opened, sweep
@@ -52,6 +54,7 @@ TITLES = {
     "crowd": "{} independent",
     "crowd-large": "{} independent",
     "heal": "one container",
+    "pull": "200 MB image",
 }
 
 
@@ -65,8 +68,11 @@ class Bench:
         self._warming = True
         self._values = 0
 
-    def everything(self) -> None:
-        """A warm-up of the pair, then all stacks."""
+    def everything(self, part: str = "") -> None:
+        """A warm-up of the pair, then all stacks, healing and pulling; only one of these with `part`."""
+        if part == "pull":
+            self._pull()
+            return
         self._in_turn("pair", 1, partial(self._life, "pair", stacks.pair(), ["unchanged", "ps", "change"]))
         self._warming = False
         plan: list[tuple[str, Stack, list[str]]] = [
@@ -76,8 +82,12 @@ class Bench:
             ("crowd-large", stacks.crowd(self.sizes["crowd-large"]), ["unchanged", "ps", "memory"]),
         ]
         for name, stack, operations in plan:
-            self._in_turn(name, self.rounds[name], partial(self._life, name, stack, operations))
-        self._heal()
+            if part in ("", name):
+                self._in_turn(name, self.rounds[name], partial(self._life, name, stack, operations))
+        if part in ("", "heal"):
+            self._heal()
+        if not part:
+            self._pull()
 
     def _in_turn(
         self, name: str, rounds: int, measure: Callable[[Peer], None], before: Callable[[], None] = lambda: None
@@ -127,6 +137,25 @@ class Bench:
             return
         for kind, value in values.items():
             self.measured.setdefault(row, {}).setdefault(peer.name, {}).setdefault(kind, []).append(value)
+
+    def _pull(self) -> None:
+        """From a registry on loopback in each sandbox; the first round warms up and does not count."""
+        registry = os.path.join(FOLDER, "registry")
+        pulled.fill(registry)
+        able = [peer for peer in self.peers if peer.pull(pulled.IMAGE)]
+        for peer in able:
+            pulled.serve(peer.sandbox, registry)
+
+        def measure(peer: Peer) -> None:
+            if peer in able:
+                self._operation("pull", "pull", peer, peer.pull(pulled.IMAGE))
+                peer.sandbox.run(*peer.drop(pulled.IMAGE))
+                os.sync()
+
+        self._warming = True
+        self._in_turn("pull", 1, measure)
+        self._warming = False
+        self._in_turn("pull", self.rounds["pull"], measure)
 
     def _heal(self) -> None:
         stack = stacks.Stack("heal", (stacks.Container("heal"),), linked=False)
@@ -210,7 +239,7 @@ def main() -> int:
         print("make bench needs root: it makes namespaces and containers", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5}
+    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5, "pull": 5}
     sizes = {"chain": 10, "crowd": 50, "crowd-large": 200}
     if options.quick:
         rounds, sizes = dict.fromkeys(rounds, 1), {"chain": 4, "crowd": 8, "crowd-large": 16}
@@ -221,7 +250,7 @@ def main() -> int:
         with prepared([report.US, *others]) as ready:
             bench = Bench(ready, rounds, sizes)
             versions = {peer.name: peer.version() for peer in ready}
-            bench.everything()
+            bench.everything(options.part)
     except SandboxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -243,7 +272,7 @@ def main() -> int:
         json.dump(results, file, indent=1)
     figures = report.markdown(results)
     print(figures)
-    if not (options.quick or options.only):
+    if not (options.quick or options.only or options.part):
         with open(DOCUMENT, encoding="utf-8") as file:
             text = report.put_between_marks(file.read(), figures)
         with open(DOCUMENT, "w", encoding="utf-8") as file:
@@ -258,6 +287,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=["podman", "docker", "compose"], help="beside this peer only"
     )
+    parser.add_argument("--part", default="", choices=["", *TITLES], help="this part only")
     return parser.parse_args()
 
 
