@@ -44,6 +44,7 @@ class Arrival:
     def __init__(self, size: int, there: int) -> None:
         self.size = size
         self._there = there
+        self._wanted = 0
         self._news = threading.Condition()
         self._error: BaseException | None = None
 
@@ -51,7 +52,8 @@ class Arrival:
         """So many bytes more are in the file."""
         with self._news:
             self._there += count
-            self._news.notify_all()
+            if self._there >= self._wanted:
+                self._news.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """No more will come."""
@@ -59,10 +61,11 @@ class Arrival:
             self._error = error
             self._news.notify_all()
 
-    def wait(self, position: int) -> int:
-        """How many bytes there are, as soon as it is more than `position`, or all; raises why no more will come."""
+    def wait(self, count: int) -> int:
+        """How many bytes there are, as soon as it is `count` or all; raises why no more will come. For one reader."""
         with self._news:
-            while self._there <= position and self._there < self.size:
+            self._wanted = min(count, self.size)
+            while self._there < self._wanted:
                 if self._error is not None:
                     raise self._error
                 self._news.wait()
@@ -75,15 +78,14 @@ class ArrivingSpan(Span):
     arrival: Arrival
 
     def head(self, count: int) -> bytes:
-        while self.arrival.wait(count - 1) < min(count, self.size):
-            pass
+        self.arrival.wait(count)
         return super().head(count)
 
     def pieces(self) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(min(_READ, max(self.size, 1))))
         position = 0
         while position < self.size:
-            there = self.arrival.wait(position)
+            there = self.arrival.wait(position + _READ)  # or they wake each other up for every packet
             count = os.preadv(self.fd, [buffer[: there - position]], position)
             if not count:
                 return
