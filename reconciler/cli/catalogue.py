@@ -27,7 +27,11 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("cp", "Copy files between the host and a container", "copy"),
             ("start", "Start containers", "start"),
             ("stop", "Stop containers, with their grace period", "stop"),
+            ("restart", "Stop containers and start them again", "restart"),
             ("kill", "Send a signal to containers", "kill"),
+            ("pause", "Freeze all processes of containers", "pause"),
+            ("unpause", "Let paused containers run on", "unpause"),
+            ("wait", "Wait until containers have ended, and print their exit codes", "wait"),
             ("rm", "Remove containers", "remove"),
             ("inspect", "Show all about containers, images or volumes as JSON", "inspection"),
         ),
@@ -72,15 +76,11 @@ ELSEWHERE: dict[str, str] = {
     "history": "reconciler inspect IMAGE shows an image's layers",
     "info": "reconciler system info shows versions, places and how much there is",
     "ls": "reconciler ps -a lists containers",
-    "pause": "there is no pausing yet",
     "push": "there is nothing that pushes images: reconciler save, then skopeo copy or docker push elsewhere",
-    "restart": "reconciler stop NAME, then reconciler start NAME",
     "run": "containers come from a spec: reconciler apply SPEC",
     "stats": "there are no statistics yet: cgroupfs has the figures",
     "top": "reconciler exec NAME ps shows processes, where the image has ps",
-    "unpause": "there is no pausing yet",
     "up": "reconciler apply SPEC brings a stack up",
-    "wait": "there is no waiting for an end yet",
 }
 """What users of Docker and Compose type that is no verb here: what to do instead."""
 

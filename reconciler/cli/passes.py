@@ -41,14 +41,24 @@ def carry_out(
     idle: str,
     approve: Approve | None = None,
     patience: float | None = None,
+    announce: bool = True,
 ) -> int:
-    """Make a pass, show how it goes, say what went wrong; the exit code. `idle` and `approve` as for `progress.Lines`,
-    `patience` as for `Manner`.
+    """Make a pass, show how it goes, say what went wrong; the exit code. `idle`, `approve` and `announce` as for
+    `progress.Lines`, `patience` as for `Manner`.
 
     Output that can't be written any more does not end the pass.
     """
     with enduring() as (output, _):
-        code = _pass(options, shell, make_pass, planning=planning, idle=idle, approve=approve, patience=patience)
+        code = _pass(
+            options,
+            shell,
+            make_pass,
+            planning=planning,
+            idle=idle,
+            approve=approve,
+            patience=patience,
+            announce=announce,
+        )
         output.flush()
         if output.lost and not isinstance(output.lost, BrokenPipeError):
             shell.note(f"standard output could not be written: {output.lost.strerror}; the pass went on without it")
@@ -64,8 +74,10 @@ def _pass(
     idle: str,
     approve: Approve | None,
     patience: float | None,
+    announce: bool,
 ) -> int:
-    reporter = reporter_for(shell, idle=idle, quiet=options.quiet or options.json, approve=approve)
+    quiet = options.quiet or options.json
+    reporter = reporter_for(shell, idle=idle, quiet=quiet, approve=approve, announce=announce)
     manner = Manner(
         " ".join(["reconciler", *sys.argv[1:]]),
         options=planning,

@@ -73,12 +73,21 @@ class Lines(PassReporter):
     """The plan and a plain line a step on standard output; nothing but waits with `quiet`.
 
     `idle` says of the stack why there is nothing to do. `approve` sees the plan before anything else happens and may
-    raise to stop it.
+    raise to stop it. Without `announce` the plan is not shown, as nobody wonders about it.
     """
 
-    def __init__(self, shell: Shell, *, idle: str, quiet: bool = False, approve: Approve | None = None) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        *,
+        idle: str,
+        quiet: bool = False,
+        approve: Approve | None = None,
+        announce: bool = True,
+    ) -> None:
         self._shell = shell
         self._idle = idle
+        self._announce = announce
         self._quiet = quiet
         self._approve = approve
         self.interrupts = Interrupts()
@@ -111,6 +120,8 @@ class Lines(PassReporter):
             self.show(f"nothing to do: stack {printable(plan.stack)} {self._idle}")
             for note in plan.notes:
                 self.show(f"note: {printable(note)}")
+            return
+        if not self._announce:
             return
         from reconciler.planner.text import render  # noqa: PLC0415 - not for an empty plan
 
@@ -154,8 +165,8 @@ class Lines(PassReporter):
 class Live(Lines):
     """The same, with a spinner, the time so far and the last word of each step that runs, when it takes long."""
 
-    def __init__(self, shell: Shell, *, idle: str, quiet: bool = False, approve: Approve | None = None) -> None:
-        super().__init__(shell, idle=idle, quiet=quiet, approve=approve)
+    def __init__(self, shell: Shell, **manner: Any) -> None:
+        super().__init__(shell, **manner)
         # Order of locks: _out, then rich's own, then _lock, which the display's thread takes to draw.
         self._out = threading.Lock()
         self._lock = threading.Lock()
@@ -253,7 +264,7 @@ def name_of(step: Step) -> str:
     return printable(step.action.subject.removeprefix("container "))
 
 
-def reporter_for(shell: Shell, *, idle: str, quiet: bool, approve: Approve | None = None) -> Lines:
+def reporter_for(shell: Shell, *, idle: str, quiet: bool, approve: Approve | None, announce: bool) -> Lines:
     """Spinners on a terminal that can show them, plain lines elsewhere (and with NO_COLOR)."""
     kind = Live if colourful(sys.stdout) and not quiet else Lines
-    return kind(shell, idle=idle, quiet=quiet, approve=approve)
+    return kind(shell, idle=idle, quiet=quiet, approve=approve, announce=announce)

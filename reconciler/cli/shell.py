@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import EXIT_ERROR, ReconcilerError, UsageError, problems_of
@@ -113,26 +114,28 @@ class Shell:
         names: Iterable[str],
         act: Callable[[str], None],
         *,
-        echo: bool = True,
+        echo: bool | Callable[[str], None] = True,
         before_errors: Callable[[], None] | None = None,
         again: str = "",
+        at_once: bool = False,
     ) -> int:
         """Try `act` on every name: those that worked are printed as typed, the errors come at the end; the exit code.
 
         Where it failed with the code `again` it is tried again after the others, as long as that helps one of them.
+        `echo` shows one that worked otherwise, or not at all. `at_once`: many at a time, what comes of it still in the order of the names.
         """
         errors: list[ReconcilerError] = []
         names = list(names)
         while names:
             late: list[tuple[str, ReconcilerError]] = []
-            for name in names:
+            for name, attempt in zip(names, _attempts(names, act, at_once=at_once), strict=True):
                 try:
-                    act(name)
+                    attempt()
                 except ReconcilerError as error:
                     late.append((name, error))
                     continue
                 if echo:
-                    self.line(name)
+                    (self.line if echo is True else echo)(name)
             helped = len(late) < len(names)
             names = [name for name, error in late if helped and error.code == again]
             errors += [error for name, error in late if name not in names]
@@ -141,6 +144,14 @@ class Shell:
         for failed in errors:
             self.report(failed)
         return EXIT_ERROR if errors else 0
+
+
+def _attempts(names: list[str], act: Callable[[str], None], *, at_once: bool) -> Iterable[Callable[[], None]]:
+    if at_once and len(names) > 1:
+        from reconciler.cli.crowd import attempts  # noqa: PLC0415 - threads are for several
+
+        return attempts(names, act)
+    return [partial(act, name) for name in names]
 
 
 def on_terminal(stream: TextIO | None) -> bool:

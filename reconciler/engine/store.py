@@ -73,7 +73,7 @@ CREATE TABLE containers (
     mounts        TEXT NOT NULL,      -- resolved mounts as JSON, volumes-from and image volumes included
     created       REAL NOT NULL,
     phase         TEXT NOT NULL,      -- ready or removing: what a crash interrupted
-    wanted        TEXT NOT NULL,      -- running, stopped: what settle works towards
+    wanted        TEXT NOT NULL,      -- running, stopped or last run: see catalog
     generation    INTEGER NOT NULL DEFAULT 0,   -- counts starts: who comes second finds another number
     boot          TEXT NOT NULL DEFAULT '',     -- boot id of the last start
     pid           INTEGER NOT NULL DEFAULT 0,

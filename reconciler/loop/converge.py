@@ -13,14 +13,14 @@ from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.loop.resolve import resolve
 from reconciler.model.observed import Scope
 from reconciler.planner.options import Options
-from reconciler.planner.planning import plan, plan_down
+from reconciler.planner.planning import plan, plan_by_hand, plan_down
 from reconciler.planner.scope import scope_of
 from reconciler.sources.files import STANDARD_INPUT
 from reconciler.state import places
 from reconciler.state.locks import stack_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.model.desired import Stack
     from reconciler.model.observed import Observed
@@ -138,6 +138,32 @@ def take_down(target: str, runtime: Runtime, manner: Manner, reporter: PassRepor
             source=stack.source if stack else "",
             origin=stack.origin if stack else "",
         )
+        return _carry_out(made, observed, runtime, manner, reporter)
+
+
+def by_hand(
+    stack: str,
+    change: str,
+    keys: Sequence[str],
+    runtime: Runtime,
+    manner: Manner,
+    reporter: PassReporter,
+    *,
+    timeout: float | None = None,
+) -> Pass:
+    """Stop, start or restart (`change`, a class of `model.plan`) a stack's containers, or those of `keys`, as they are.
+
+    Raises as `take_down`.
+    """
+    places.ensure_roots()
+    with stack_lock(stack, manner.command, wait=manner.wait, on_wait=reporter.waiting):
+        observed = runtime.observe(Scope(stack=stack))
+        if not observed.of_stack(stack):
+            raise ReconcilerError(
+                f'there is no stack "{stack}"', code="not-found", hint="name one as `reconciler ps -a --json` shows it"
+            )
+        prepare = runtime.capabilities.prepare
+        made = plan_by_hand(stack, observed, change, keys, timeout=timeout, prepare=prepare)
         return _carry_out(made, observed, runtime, manner, reporter)
 
 

@@ -133,10 +133,14 @@ class AwaitContainer(Frozen):
 
 
 class StopContainer(Frozen):
-    """Send the stop signal, wait for the grace period, then kill. One that does not run is left as it is."""
+    """Send the stop signal, wait for the grace period, then kill. One that does not run is left as it is.
+
+    `timeout` in seconds goes before the container's own grace period, None = it does not.
+    """
 
     stack: str
     key: str
+    timeout: float | None = None
 
     verb = "stop"
 

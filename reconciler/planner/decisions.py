@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.kits.text import plural
 from reconciler.model.desired import HEALTHY
 from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED, RESTARTING, RUNNING, UNHEALTHY
 from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, REMOVE, REPLACE, RESTART, START, Reason
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 NOTHING = ""
 _COST = {NOTHING: 0, START: 1, IN_PLACE: 2, RESTART: 3, REPLACE: 4}
-_LIVE = (RUNNING, PAUSED, RESTARTING)
+LIVE = (RUNNING, PAUSED, RESTARTING)
 
 
 class Decision:
@@ -54,7 +55,7 @@ class Decision:
 
     @property
     def live(self) -> bool:
-        return self.seen is not None and self.seen.state in _LIVE
+        return self.seen is not None and self.seen.state in LIVE
 
     @property
     def stops(self) -> bool:
@@ -150,8 +151,7 @@ def _look_at_state(decision: Decision, wanted: Container, seen: ObservedContaine
         decision.finished = True
     elif seen.state == EXITED:
         decision.idle = True
-        code = "" if seen.exit_code is None else f" with code {seen.exit_code}"
-        decision.because(START, Reason(f"it exited{code}{': ' if seen.error else ''}{seen.error}"))
+        decision.because(START, Reason(_how_it_ended(seen)))
     elif seen.state == RUNNING and (seen.faults or _given_up(wanted, seen)):
         times = "once" if seen.health_restarts == 1 else f"{seen.health_restarts} times in a row"
         given_up = f"it is unhealthy, and restarting it {times} did not help"
@@ -162,6 +162,15 @@ def _given_up(wanted: Container, seen: ObservedContainer) -> bool:
     """Whether it is left unhealthy because it was restarted as often as its policy allows: only an apply tries again."""
     limit = wanted.healthcheck.restarts if wanted.healthcheck else None
     return seen.health == UNHEALTHY and bool(limit) and seen.health_restarts >= (limit or 0)
+
+
+def _how_it_ended(seen: ObservedContainer) -> str:
+    code = "" if seen.exit_code is None else f" with code {seen.exit_code}"
+    words = f"it exited{code}{': ' if seen.error else ''}{seen.error}"
+    policy, _, most = str(seen.settings.get("restart", "")).partition(":")
+    if policy == "on-failure" and most and seen.restart_count >= int(most):
+        return f"{words}; its policy gave up after {plural(seen.restart_count, 'restart')}"
+    return words
 
 
 def spread(decisions: Decisions) -> None:

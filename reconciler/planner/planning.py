@@ -1,21 +1,25 @@
-"""The planner's two doors: `plan` brings a stack to what its spec says, `plan_down` takes it away.
+"""The planner's doors: `plan` brings a stack to what its spec says, `plan_down` takes it away, and `plan_by_hand` stops
+and starts what is there without a spec.
 
-Both are pure functions: equal arguments, in whatever order their maps are, give equal plans. For `executor`'s callers.
+All are pure functions: equal arguments, in whatever order their maps are, give equal plans. For `executor`'s callers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.model.plan import REMOVE, Plan, Reason
+from reconciler.kits.errors import ReconcilerError
+from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED
+from reconciler.model.plan import REMOVE, START, STOP, Plan, Reason
 from reconciler.planner import checks
 from reconciler.planner.conditions import awaited, check_conditions
-from reconciler.planner.decisions import Decision, decide, notes_about, spread
+from reconciler.planner.decisions import LIVE, Decision, decide, notes_about, spread
 from reconciler.planner.hostports import HostPorts
 from reconciler.planner.images import needed_pulls, notes_about_pulls
 
 if TYPE_CHECKING:
-    from reconciler.kits.errors import ReconcilerError
+    from collections.abc import Sequence
+
     from reconciler.model.desired import Stack
     from reconciler.model.observed import Observed
     from reconciler.planner.options import Options
@@ -98,3 +102,38 @@ def plan_down(stack: str, observed: Observed, options: Options, *, source: str =
 
     volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
     return Plan(stack, source, steps_down(stack, decisions, sorted(volumes, key=lambda v: v.name)))
+
+
+def plan_by_hand(
+    stack: str,
+    observed: Observed,
+    change: str,
+    keys: Sequence[str] = (),
+    *,
+    timeout: float | None = None,
+    prepare: bool = False,
+) -> Plan:
+    """The steps that stop, start or restart (`change`, a class of `model.plan`) a stack's containers as they are.
+
+    Those of `keys`, or all. Finished jobs are started too: that is what was asked for. `timeout` is for the stops.
+    Raises ReconcilerError for a key that the stack does not have.
+    """
+    there = observed.of_stack(stack)
+    if unknown := sorted(set(keys) - there.keys()):
+        raise ReconcilerError(
+            f"No such container: {stack}/{unknown[0]}",
+            code="not-found",
+            hint=f"stack {stack} has {', '.join(sorted(there)) or 'no containers'}",
+        )
+    chosen = {key: there[key] for key in (keys or sorted(there))}
+    stopped = {key for key, seen in chosen.items() if change != START and seen.state in LIVE}
+    idle = {key for key, seen in chosen.items() if seen.state in (CREATED, EXITED)}
+    started = set() if change == STOP else idle | stopped
+    notes = [f"{key} is paused and stays so" for key, c in chosen.items() if change == START and c.state == PAUSED]
+    notes += [f"{key} is half-made: apply makes it anew" for key, seen in chosen.items() if seen.state == DEAD]
+    if not stopped and not started:
+        return Plan(stack, "", (), tuple(notes))
+    from reconciler.planner.steps import steps_by_hand  # noqa: PLC0415
+
+    steps = steps_by_hand(stack, there, stopped, started, change=change, timeout=timeout, prepare=prepare)
+    return Plan(stack, "", steps, tuple(notes))

@@ -32,11 +32,11 @@ from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, 
 from reconciler.planner.images import KNOWN_AFTER_PULL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from reconciler.model.action import Action
     from reconciler.model.desired import Container, Stack, Volume
-    from reconciler.model.observed import ObservedVolume
+    from reconciler.model.observed import ObservedContainer, ObservedVolume
     from reconciler.planner.conditions import Awaited
     from reconciler.planner.decisions import Decision, Decisions
     from reconciler.planner.graph import Graph
@@ -292,4 +292,36 @@ def steps_down(stack: str, decisions: Decisions, volumes: list[ObservedVolume]) 
         draft.add(_DELETE, volume.name, RemoveVolume(stack, volume.name), REMOVE, [reason], data=data)
         draft.wait((_DELETE, volume.name), *((_REMOVE, keys[name]) for name in volume.users if name in keys))
     _order_down(draft, decisions)
+    return draft.numbered()
+
+
+def steps_by_hand(
+    stack: str,
+    there: Mapping[str, ObservedContainer],
+    stopped: Collection[str],
+    started: Collection[str],
+    *,
+    change: str,
+    timeout: float | None,
+    prepare: bool,
+) -> tuple[Step, ...]:
+    """Stop and start containers as they are, whatever any spec says: users down first, and up last."""
+    draft = Draft()
+    reasons = [Reason("asked for by hand")]
+    for key in sorted(there):
+        if key in stopped:
+            draft.add(_STOP, key, StopContainer(stack, key, timeout), change, reasons, downtime=True)
+        if key in started:
+            if prepare:
+                draft.add(_PREPARE, key, PrepareContainer(stack, key), change, reasons)
+                draft.wait((_PREPARE, key), (_STOP, key))
+            draft.add(_START, key, StartContainer(stack, key), change, reasons)
+            draft.wait((_START, key), (_STOP, key), (_PREPARE, key))
+    uses = acyclic({key: tuple(sorted(used_before(seen.settings, ORDERING))) for key, seen in there.items()})
+    order, _ = targets_first(uses)
+    for kind, members in ((_STOP, stopped), (_START, started)):
+        for key, targets in through(uses, order, set(members)).items():
+            for target in targets:
+                waiting, other = (target, key) if kind == _STOP else (key, target)
+                draft.wait((kind, waiting), (kind, other))
     return draft.numbered()

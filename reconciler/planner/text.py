@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
-from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START, WAIT
+from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START, STOP, WAIT
 from reconciler.planner.changes import LISTS
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _CLASSES = {
     REPAIR: "",
     CREATE: "",
     START: "",
+    STOP: "",
     IN_PLACE: "changed in place",
     RESTART: "restarted",
     REPLACE: "replaced",
@@ -43,6 +44,7 @@ _COUNTED = (
     (PULL, "image", "pull"),
     (CREATE, "volume", "create"),
     (CREATE, "container", "create"),
+    (STOP, "container", "stop"),
     (START, "container", "start"),
     (IN_PLACE, "container", "change in place"),
     (RESTART, "container", "restart"),

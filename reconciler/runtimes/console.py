@@ -31,7 +31,8 @@ def unseen(_progress: LayerProgress) -> None:
 class ContainerSummary(Frozen):
     """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published.
 
-    `health` is starting, healthy or unhealthy, "" where nothing is checked.
+    `health` is starting, healthy or unhealthy, "" where nothing is checked. `oom`: some process of this run, or of the
+    last one, was killed for want of memory.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ContainerSummary(Frozen):
     address: str = ""
     pid: int = 0
     health: str = ""
+    oom: bool = False
 
 
 class ImageSummary(Frozen):
@@ -205,8 +207,26 @@ class Console(Protocol):
     def stop(self, name: str, timeout: float | None = None) -> None:
         """Stop a container by hand: it stays down until somebody starts it. `timeout` None = its own grace period."""
 
+    def restart(self, name: str, timeout: float | None = None) -> None:
+        """Stop a container as `stop` does, and start it; one that does not run is started."""
+
     def kill(self, name: str, signal: str = "KILL") -> None:
-        """Send a signal to a running container's first process."""
+        """Send a signal to a running container's first process; after KILL and its stop signal it stays down."""
+
+    def pause(self, name: str) -> None:
+        """Freeze all processes of a running container."""
+
+    def unpause(self, name: str) -> None:
+        """Let a paused container run on."""
+
+    def wait(self, name: str, condition: str = "not-running") -> int | None:
+        """Wait until a container is "not-running" (at once if so), for its "next-exit", or until it is "removed".
+
+        Its exit code; None where nobody saw it.
+        """
+
+    def container_size(self, name: str) -> int:
+        """Bytes that a container has written beside its volumes."""
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container; `force` stops a running one first, `volumes` takes its anonymous volumes too."""
@@ -265,6 +285,9 @@ class Console(Protocol):
 
     def create_volume(self, name: str = "") -> str:
         """Make a volume ("" = with a random name); one that is there is left as it is. Returns the name."""
+
+    def volume_size(self, name: str) -> int:
+        """Bytes of a volume's data."""
 
     def remove_volume(self, name: str) -> None:
         """Delete a volume and its data; refused while a container has it, running or not."""

@@ -79,7 +79,7 @@ class Shelf:
         return call
 
     def _check(self, verb, name):
-        if verb in ("start", "stop", "kill", "remove"):
+        if verb in ("start", "stop", "restart", "kill", "pause", "unpause", "wait", "remove"):
             self.container(name)
         if verb == "remove_image" and name == "nosuch":
             raise not_found("image", name)

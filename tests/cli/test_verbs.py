@@ -7,6 +7,7 @@ import pty
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from machines import Shelf
@@ -20,14 +21,14 @@ def shelf(*names, **more):
     return Shelf(containers, volumes=[VolumeSummary("spare", False, "", (), 1.0)], **more)
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "kill", "rm"])
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "kill", "pause", "unpause", "rm"])
 def test_each_name_is_tried_and_the_errors_come_at_the_end(call, verb):
     machine = shelf()
     ran = call(machine, verb, "web", "nosuch", "db", "neither")
     assert ran.out == "web\ndb\n"
     assert ran.err == "error: no such container: nosuch\nerror: no such container: neither\n"
     assert ran.code == 1
-    assert [c[1] for c in machine.calls] == ["web", "db"]
+    assert sorted(c[1] for c in machine.calls) == ["db", "web"]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,12 @@ def test_each_name_is_tried_and_the_errors_come_at_the_end(call, verb):
     [
         (["stop", "-t", "0", "web"], ("stop", "web", 0)),
         (["stop", "web"], ("stop", "web", None)),
+        (["stop", "--time", "7", "web"], ("stop", "web", 7)),
+        (["restart", "-t", "0", "web"], ("restart", "web", 0)),
+        (["pause", "web"], ("pause", "web")),
+        (["unpause", "web"], ("unpause", "web")),
+        (["wait", "web"], ("wait", "web", "not-running")),
+        (["wait", "--condition", "removed", "web"], ("wait", "web", "removed")),
         (["kill", "-s", "TERM", "web"], ("kill", "web", "TERM")),
         (["kill", "web"], ("kill", "web", "KILL")),
         (["rm", "-fv", "web"], ("remove", "web", ("force", True), ("volumes", True))),
@@ -62,6 +69,66 @@ def test_options_reach_the_machine(call, argv, expected):
     machine = shelf()
     assert call(machine, *argv).code == 0
     assert machine.calls == [expected]
+
+
+def test_wait_prints_codes_in_the_order_of_the_names_and_unknown_ones_as_such(call):
+    machine = shelf("web", "db", "odd")
+    codes = {"web": 3, "db": 0, "odd": None}
+    machine.wait = lambda name, _condition: machine.container(name) and codes[name]
+    ran = call(machine, "wait", "web", "nosuch", "db", "odd")
+    assert (ran.code, ran.out, ran.err) == (1, "3\n0\n-1\n", "error: no such container: nosuch\n")
+
+
+def test_grace_periods_of_several_do_not_add_up(call):
+    machine = shelf()
+    both = threading.Barrier(2, timeout=30)
+    machine.stop = lambda _name, _timeout: both.wait()
+    ran = call(machine, "stop", "web", "db")
+    assert (ran.code, ran.out) == (0, "web\ndb\n")
+
+
+def of_stack():
+    states = {"web": "running", "db": "paused", "job": "exited"}
+    return Shelf(
+        [
+            ContainerSummary(key * 21, f"blog-{key}", "i", ("x",), s, 1.0, stack="blog", key=key)
+            for key, s in states.items()
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "names"),
+    [
+        (["pause", "--stack", "blog"], ["blog-web"]),
+        (["unpause", "--stack", "blog"], ["blog-db"]),
+        (["kill", "--stack", "blog"], ["blog-db", "blog-web"]),
+        (["kill", "--stack", "blog", "web"], ["blog-web"]),
+        (["wait", "--stack", "blog", "job"], ["blog-job"]),
+        (["rm", "-f", "--stack", "blog"], ["blog-db", "blog-job", "blog-web"]),
+    ],
+)
+def test_a_whole_stack_or_some_of_its_keys(call, argv, names):
+    machine = of_stack()
+    assert call(machine, *argv).code == 0
+    assert sorted(c[1] for c in machine.calls) == names
+
+
+def test_a_stack_or_key_that_is_not_there(call):
+    ran = call(of_stack(), "pause", "--stack", "nosuch")
+    assert (ran.code, ran.out) == (1, "")
+    assert 'there is no stack "nosuch"' in ran.err
+    ran = call(of_stack(), "rm", "--stack", "blog", "nosuch")
+    assert (ran.code, ran.out) == (1, "")
+    assert "No such container: blog/nosuch" in ran.err
+    assert "blog has db, job, web" in ran.err
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm"])
+def test_no_name_at_all_is_wrong_usage(call, verb):
+    ran = call(shelf(), verb)
+    assert ran.code == 125
+    assert f"reconciler {verb} requires at least 1 argument" in ran.err
 
 
 def test_rm_force_of_a_missing_container_says_so_and_is_no_failure(call):

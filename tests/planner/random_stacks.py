@@ -133,7 +133,10 @@ def edits(draw):
     return before, replace(before, containers=possible(made))
 
 
-DRIFT = ["none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear", "sicken"]
+DRIFT = [
+    *("none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear", "sicken"),
+    *("loop", "give_up"),
+]
 drifts = st.lists(st.sampled_from(DRIFT), min_size=len(KEYS), max_size=len(KEYS))
 
 

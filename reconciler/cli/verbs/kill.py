@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_names
+from reconciler.cli.choice import add_choice, chosen
 
 if TYPE_CHECKING:
     from typing import Any
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL", help="name or number (KILL)")
-    add_names(parser)
+    add_choice(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, lambda name: shell.console.kill(name, options.signal))
+    names = chosen(options, shell, ("running", "paused", "restarting"))
+    return shell.each(names, lambda name: shell.console.kill(name, options.signal), at_once=True)

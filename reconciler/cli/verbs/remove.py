@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_names
+from reconciler.cli.choice import add_choice, chosen
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="stop those that run; missing ones are no error")
     parser.add_argument("-v", "--volumes", action="store_true", help="remove their anonymous volumes too")
-    add_names(parser)
+    add_choice(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
-    missing: list[ReconcilerError] = []
+    missing: dict[str, ReconcilerError] = {}
 
     def remove(name: str) -> None:
         try:
@@ -29,11 +29,13 @@ def run(options: Any, shell: Shell) -> int:
         except ReconcilerError as error:
             if not (options.force and error.code == "not-found"):
                 raise
-            missing.append(error)
-        else:
+            missing[name] = error
+
+    def show(name: str) -> None:
+        if name not in missing:
             shell.line(name)
 
-    code = shell.each(options.names, remove, echo=False)
-    for error in missing:
+    code = shell.each(chosen(options, shell), remove, echo=show, at_once=True)
+    for error in missing.values():
         shell.report(error)
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_names
+from reconciler.cli.choice import add_choice, chosen, stack_by_hand
 
 if TYPE_CHECKING:
     from typing import Any
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    add_names(parser)
+    add_choice(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, shell.console.start, again="link")
+    if options.stack:
+        return stack_by_hand(options, shell, "start", "runs already")
+    return shell.each(chosen(options, shell), shell.console.start, again="link")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_names, number_from
+from reconciler.cli.choice import add_choice, add_time, chosen, stack_by_hand
 
 if TYPE_CHECKING:
     from typing import Any
@@ -14,16 +14,11 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument(
-        "-t",
-        "--time",
-        "--timeout",
-        type=number_from(0),
-        metavar="SECONDS",
-        help="how long to wait before SIGKILL (the container's own grace period)",
-    )
-    add_names(parser)
+    add_time(parser)
+    add_choice(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
-    return shell.each(options.names, lambda name: shell.console.stop(name, options.time))
+    if options.stack:
+        return stack_by_hand(options, shell, "stop", "does not run", options.time)
+    return shell.each(chosen(options, shell), lambda name: shell.console.stop(name, options.time), at_once=True)

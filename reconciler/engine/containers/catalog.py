@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 READY = "ready"
 REMOVING = "removing"
 
+WANTED = "running"
+STOPPED = "stopped"
+LAST_RUN = "last run"
+"""What a container shall be: running, stopped, or running until it ends of itself and no longer."""
+
 CREATED = "created"
 RUNNING = "running"
 EXITED = "exited"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from reconciler.engine.kernel import cgroups
+
 if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
@@ -21,5 +23,13 @@ def exit_code(paths: Paths, container_id: str) -> tuple[int, float] | None:
 
 
 def was_out_of_memory(paths: Paths, container_id: str) -> bool:
-    """Whether some process of the container was killed for want of memory."""
+    """Whether some process of the container's last run was killed for want of memory; asked before that is cleared away.
+
+    The monitor may end before it has heard of it; the kernel's count stays as long as the group does.
+    """
+    return heard_of_memory(paths, container_id) or cgroups.oom_kills(f"{paths.cgroup}/{container_id}") > 0
+
+
+def heard_of_memory(paths: Paths, container_id: str) -> bool:
+    """The same of a run that goes on, as its monitor knows it by now."""
     return os.path.exists(os.path.join(paths.bundle(container_id), "oom"))

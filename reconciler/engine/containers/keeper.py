@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, helpers, logs, status
 from reconciler.engine.containers.health import journal, upkeep
+from reconciler.engine.containers.settle import has_work
 from reconciler.engine.kernel import locks, notify
 from reconciler.kits.backoff import Pace
 
@@ -120,13 +121,10 @@ class Keeper:
 
     def _due_of(self, record: Record) -> float:
         """When a container is to be settled: epoch seconds, long ago for at once, 0.0 for not at all."""
-        if record.phase != catalog.READY:
-            return 0.0
-        if record.state == catalog.RESTARTING:
+        if record.phase == catalog.READY and record.state == catalog.RESTARTING:
             self._delayed.add(record.id)
             return record.restart_at or 1.0
-        ended = record.state == catalog.RUNNING and self._engine.containers.status(record).state == catalog.EXITED
-        return 1.0 if ended else 0.0
+        return 1.0 if has_work(record, self._engine.containers.status(record)) else 0.0
 
     def _begin(self) -> None:
         """Give the workers what is due, the longest overdue first; what waits for its restart at the common pace."""

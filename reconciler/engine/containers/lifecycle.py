@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -120,7 +119,7 @@ class Lifecycle:
             mounts=mounts,
             created=now,
             phase=catalog.READY,
-            wanted="stopped",
+            wanted=catalog.STOPPED,
             generation=0,
             boot="",
             pid=0,
@@ -146,7 +145,8 @@ class Lifecycle:
         catalog.change(connection, container_id, address=given)
         ports.lease(connection, container_id, config.owner, config.ports, kept_ports)
 
-    def _must(self, container_id: str) -> Record:
+    def must(self, container_id: str) -> Record:
+        """The container's record; raises ReconcilerError, code "not-found"."""
         record = self.registry.get(container_id)
         if record is None:
             raise ReconcilerError(f"No such container: {container_id[:12]}", code="not-found")
@@ -158,7 +158,7 @@ class Lifecycle:
         """Have a container's process made and waiting, so that its start is only a word. One that runs is left alone."""
         container_id = self.registry.find(name).id
         with self.lock(container_id):
-            record = self._must(container_id)
+            record = self.must(container_id)
             self._check_whole(record)
             if status.lives(record) and not status.waits(self.paths, record):
                 return
@@ -179,13 +179,16 @@ class Lifecycle:
             )
 
     def start(self, name: str, *, restart: bool = False) -> None:
-        """Let a container run; one that runs is left as it is. `restart` counts it as the policy's doing.
+        """Let a container run; one that runs well is left as it is. `restart` counts it as the policy's doing.
 
         Raises ReconcilerError: a link to a container that is not there or does not run names both.
         """
         record = self.registry.find(name)
-        if record.wanted == "stopped" and record.started and self.registry.status(record).state == catalog.RUNNING:
-            self.stop(record.id)  # it has got its signal already: what runs now is about to end
+        now = self.registry.status(record)
+        stopping_already = record.wanted == catalog.STOPPED and record.started
+        if now.state == catalog.RUNNING and (stopping_already or now.faults):
+            # It has got its signal, and what runs now is about to end; or it runs without its monitor.
+            self.stop(record.id)
         with self.lock(record.id):
             self.start_locked(record.id, restart=restart)
         self._look_after_log(record.config)
@@ -196,9 +199,12 @@ class Lifecycle:
 
     def start_locked(self, container_id: str, *, restart: bool = False) -> None:
         """`start` for a caller that holds the container's lock."""
-        record = self._must(container_id)
+        record = self.must(container_id)
         self._check_whole(record)
         if status.lives(record) and not status.waits(self.paths, record):
+            if record.wanted == catalog.LAST_RUN:
+                with self.store.write() as connection:
+                    catalog.change(connection, container_id, wanted=catalog.WANTED)
             return
         if record.state == catalog.RUNNING and not status.lives(record):
             record = self.conclude(record)
@@ -209,7 +215,7 @@ class Lifecycle:
                 catalog.change(
                     connection,
                     container_id,
-                    wanted="running",
+                    wanted=catalog.WANTED,
                     state=catalog.RUNNING,
                     started=time.time(),
                     exit_code=None,
@@ -226,7 +232,7 @@ class Lifecycle:
             self._mark_for_settling(record)
             self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
-            self.runtime.release(container_id, lambda: status.lives(self._must(container_id)))
+            self.runtime.release(container_id, lambda: status.lives(self.must(container_id)))
             upkeep.probe(self.paths, begun)
         except ReconcilerError as error:
             self._failed_start(record, error)
@@ -277,23 +283,27 @@ class Lifecycle:
         """
         record = self.registry.find(name)
         with self.lock(record.id):
-            record = self._must(record.id)
+            record = self.must(record.id)
             with self.store.write() as connection:
-                catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
-            record = self._must(record.id)
+                catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
+            record = self.must(record.id)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
             if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
                 self.conclude(record)
                 return False
         # Without the lock: who wants it killed or removed meanwhile need not wait for the grace period.
-        image = self.images.resolve(record.image)
-        number = stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
+        number = self.stop_signal(record)
         grace = record.config.stop_timeout if timeout is None else timeout
         if stopping.end(self.paths, record, number, grace, lambda: self._shut(record), cancelled):
             with self._lock_while_it_exists(record.id) as again:
                 if again and again.generation == record.generation:
                     self.conclude(again)
         return True
+
+    def stop_signal(self, record: Record) -> int:
+        """The number of the signal that asks the container to end."""
+        image = self.images.resolve(record.image)
+        return stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
 
     @contextlib.contextmanager
     def _lock_while_it_exists(self, container_id: str) -> Iterator[Record | None]:
@@ -322,13 +332,13 @@ class Lifecycle:
             code, finished = ending.exit_code(self.paths, record.id) or (None, time.time())
             oom = int(ending.was_out_of_memory(self.paths, record.id))
             with self.store.write() as connection:
-                now = settle.next_state(self._must(record.id), code, finished)
+                now = settle.next_state(self.must(record.id), code, finished)
                 catalog.change(connection, record.id, exit_code=code, finished=finished, oom=oom, **now)
-        elif record.state == catalog.RESTARTING and record.wanted != "running":
+        elif record.state == catalog.RESTARTING and record.wanted != catalog.WANTED:
             with self.store.write() as connection:
                 catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0)
         self._clear(record)
-        return self._must(record.id)
+        return self.must(record.id)
 
     def _wait_for_exit_file(self, record: Record, timeout: float = 30.0) -> None:
         """The monitor drains the log, then writes the code; without a monitor there is nothing to wait for."""
@@ -349,7 +359,7 @@ class Lifecycle:
         """
         record = self.registry.find(name)
         with self.lock(record.id):
-            record = self._must(record.id)
+            record = self.must(record.id)
             runs = status.lives(record) and not status.waits(self.paths, record)
             moved = config.ports != record.config.ports
             if moved and runs:
@@ -361,29 +371,12 @@ class Lifecycle:
                     ports.lease(connection, record.id, config.owner, config.ports, record.ports)
                 catalog.change_config(connection, record.id, config)
             if runs:
-                record = self._must(record.id)
+                record = self.must(record.id)
                 self._mark_for_settling(record)
                 upkeep.begin(self.paths, record, self.images.resolve(record.image))
                 upkeep.probe(self.paths, record)
         if runs:
             self._look_after_log(config)
-
-    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to the first process of a running container. SIGKILL means: and it shall stay down."""
-        record = self.registry.find(name)
-        with self.lock(record.id):
-            record = self._must(record.id)
-            if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
-                raise ReconcilerError(
-                    f"Cannot kill container: {name}: Container {record.id} is not running", code="not-running"
-                )
-            if number == signal.SIGKILL:
-                with self.store.write() as connection:
-                    catalog.change(connection, record.id, wanted="stopped")
-            if number == signal.SIGKILL:
-                stopping.kill(self.paths, record)
-            else:
-                stopping.send(record, number)
 
     def remove(self, name: str, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove a container. One that runs is refused, or with `force` killed first; volumes stay.
@@ -393,18 +386,13 @@ class Lifecycle:
         """
         record = self.registry.find(name)
         with self.lock(record.id):
-            record = self._must(record.id)
+            record = self.must(record.id)
             state = self.registry.status(record).state
             if state in (catalog.RUNNING, status.PAUSED, catalog.RESTARTING):
                 if not force:
-                    raise ReconcilerError(
-                        f"You cannot remove a {state} container {record.id}. Stop the container before attempting"
-                        " removal or force remove",
-                        code="running",
-                        hint=f"`reconciler stop {record.name}`, or `reconciler rm -f {record.name}`",
-                    )
+                    raise _refused(record, state)
                 with self.store.write() as connection:
-                    catalog.change(connection, record.id, wanted="stopped", restart_at=0.0)
+                    catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
                 files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
                 stopping.kill(self.paths, record)
             self._remove(record)
@@ -415,12 +403,22 @@ class Lifecycle:
 
     def _remove(self, record: Record) -> None:
         with self.store.write() as connection:
-            catalog.change(connection, record.id, phase=catalog.REMOVING, wanted="stopped")
+            catalog.change(connection, record.id, phase=catalog.REMOVING, wanted=catalog.STOPPED)
         self._clear(record)
         files.remove_tree(self.paths.container(record.id))
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
         upkeep.end(self.paths, record)
+
+
+def _refused(record: Record, state: str) -> ReconcilerError:
+    first = "Unpause and then stop" if state == status.PAUSED else "Stop"
+    return ReconcilerError(
+        f"You cannot remove a {state} container {record.id}. {first} the container before attempting removal or force"
+        " remove",
+        code="running",
+        hint=f"`reconciler stop {record.name}`, or `reconciler rm -f {record.name}`",
+    )
 
 
 def _at_rest(record: Record) -> str:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import catalog
+from reconciler.engine.containers import catalog, stopping
 from reconciler.kits.backoff import RESTART_LAST, RESTART_RESET, restart_delay
 from reconciler.kits.frozen import replace
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.lifecycle import Lifecycle
+    from reconciler.engine.containers.status import Status
+
+
+_STEP = 0.5
+"""Seconds between looks whether a run that was asked to end, and of whose end nobody tells, has ended."""
 
 
 def restarts_by_policy(record: Record) -> bool:
     """Whether bad health or the restart policy wants a container that has ended to run again (docker run, --restart)."""
-    if record.wanted != "running":
+    if record.wanted != catalog.WANTED:
         return False
     if record.ailing:
         return True
@@ -44,12 +49,26 @@ def next_state(record: Record, code: int | None, finished: float) -> dict[str, A
     return {"state": catalog.RESTARTING, "restart_at": due, "streak": streak}
 
 
+def has_work(record: Record, now: Status) -> bool:
+    """Whether a container that ran when it was last looked at has ended since, or runs as its policy would not have it.
+
+    Without its monitor nobody would see it end, and restart it; what it writes is lost.
+    """
+    if record.phase != catalog.READY or record.state != catalog.RUNNING:
+        return False
+    if now.state == catalog.RUNNING and now.faults:
+        return restarts_by_policy(replace(record, exit_code=None))
+    return now.state == catalog.EXITED
+
+
 class Settling:
     """Settles containers of one engine."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self._registry = lifecycle.registry
+        self._asked: dict[tuple[str, int], float] = {}
+        """Container and generation -> until when it may end of itself. Who is new at it asks once more."""
 
     def settle(self, container_id: str, *, back_off: bool = False) -> float:
         """Bring one container to where it should be; returns when its restart is due (epoch seconds), 0.0 = none.
@@ -64,8 +83,11 @@ class Settling:
             if record is None or record.phase != catalog.READY:
                 return 0.0
             if record.state == catalog.RUNNING:
-                if self._registry.status(record).state != catalog.EXITED:
+                now = self._registry.status(record)
+                if not has_work(record, now):
                     return 0.0
+                if now.state != catalog.EXITED and (again := self._end(record)):
+                    return again
                 record = self._lifecycle.conclude(record)
             if record.state != catalog.RESTARTING:
                 return 0.0
@@ -74,6 +96,18 @@ class Settling:
             if due > time.time() or (back_off and due > record.finished):
                 return due
             return self._restart(record)
+
+    def _end(self, record: Record) -> float:
+        """End a run by signal, grace period and SIGKILL, without waiting: when to go on with it, 0.0 = it has ended."""
+        run = (record.id, record.generation)
+        if run not in self._asked:
+            self._asked[run] = time.time() + record.config.stop_timeout
+            stopping.send(record, self._lifecycle.stop_signal(record))
+        if time.time() < self._asked[run]:
+            return min(self._asked[run], time.time() + _STEP)
+        stopping.kill(self._lifecycle.paths, record)
+        del self._asked[run]
+        return 0.0
 
     def _restart(self, record: Record) -> float:
         try:

@@ -27,7 +27,8 @@ MONITOR_GONE = "its monitor is gone: what it writes and how it ends is lost"
 class Status(Frozen):
     """`state` is created, running, paused, restarting, exited or dead (half-made or half-removed).
 
-    `exit_code` is None while it never ended, and when it ended unseen. `finished` is when, 0.0 = never.
+    `exit_code` is None while it never ended, and when it ended unseen. `finished` is when, 0.0 = never. `oom`: some
+    process of this run, or of the last one, was killed for want of memory.
     """
 
     state: str
@@ -82,7 +83,8 @@ def of(paths: Paths, record: Record) -> Status:
             return Status(catalog.CREATED if new else catalog.EXITED, record.exit_code, record.finished)
         faults = () if monitor_lives(record) else (MONITOR_GONE,)
         paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
-        return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults)
+        oom = ending.heard_of_memory(paths, record.id)
+        return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults, oom)
     if record.state == catalog.RUNNING:
         ended = ending.exit_code(paths, record.id) if record.boot == _boot() else None
         if ended is None and monitor_lives(record):

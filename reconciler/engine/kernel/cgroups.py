@@ -243,6 +243,33 @@ def _kill_member(pidfd: int) -> None:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
+def freeze(group: str, timeout: float = 10.0) -> bool:
+    """Stop all processes of the group where they are, and wait until they have; returns whether they have.
+
+    Where they have not in time, they run on: one that waits for a disk can't be frozen. Raises FileNotFoundError where
+    nothing can freeze the group.
+    """
+    state, word = f"{MOUNT}/freezer/{group}/freezer.state", "FROZEN"
+    if form() == "v2":
+        state, word = f"{MOUNT}/{group}/cgroup.freeze", "1"
+    _write_control(state, word)
+    end = time.monotonic() + timeout
+    while not _has_frozen(group):
+        if time.monotonic() > end:
+            thaw(group)
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _has_frozen(group: str) -> bool:
+    """Not only told to freeze (`is_frozen` on v2), or about to (FREEZING on v1)."""
+    if form() != "v2":
+        return is_frozen(group)
+    with open(f"{MOUNT}/{group}/cgroup.events", encoding="ascii") as file:
+        return "frozen 1" in file.read().splitlines()
+
+
 def thaw(group: str) -> None:
     """Let a frozen group run on: on v1 a frozen process does not even die."""
     for path, text in ((f"{MOUNT}/freezer/{group}/freezer.state", "THAWED"), (f"{MOUNT}/{group}/cgroup.freeze", "0")):
@@ -291,6 +318,17 @@ def _remove(path: str, end: float) -> None:
             time.sleep(0.001)
         else:
             return
+
+
+def oom_kills(group: str) -> int:
+    """How many processes of the group have been killed for want of memory, its own or the machine's; 0 if unknown."""
+    for path in (f"{MOUNT}/memory/{group}/memory.oom_control", f"{MOUNT}/{group}/memory.events"):
+        try:
+            with open(path, encoding="ascii") as file:
+                return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+        except OSError:
+            continue
+    return 0
 
 
 def is_frozen(group: str) -> bool:

@@ -90,10 +90,12 @@ def send_signal(pidfd: int, number: int) -> None:
     signal.pidfd_send_signal(pidfd, number)
 
 
-def wait_for_end(pidfd: int, timeout: float) -> bool:
-    """Wait until the process has ended, at most `timeout` seconds; returns whether it has."""
+def wait_for_end(pidfd: int, timeout: float | None) -> bool:
+    """Wait until the process has ended, at most `timeout` seconds (None: for ever); returns whether it has."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
+    if timeout is None:
+        return bool(poller.poll())
     end = time.monotonic() + timeout
     while True:
         left = end - time.monotonic()

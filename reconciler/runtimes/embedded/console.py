@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ class EmbeddedConsole:
             address=record.address if running else "",
             pid=record.pid if running else 0,
             health=self.engine.containers.health(record, now),
+            oom=now.oom,
         )
 
     def _image_name(self, record: Record) -> str:
@@ -172,15 +174,48 @@ class EmbeddedConsole:
         return copies.copy_out(self.engine.lifecycle, name, path, target, how)
 
     def start(self, name: str) -> None:
-        self.engine.lifecycle.start(name)
+        record = self.engine.containers.find(name)
+        if self.engine.containers.status(record).state == status.PAUSED:
+            raise ReconcilerError(
+                "cannot start a paused container, try unpause instead",
+                code="paused",
+                hint=f"`reconciler unpause {record.name}`",
+            )
+        self.engine.lifecycle.start(record.id)
 
     def stop(self, name: str, timeout: float | None = None) -> None:
         self.engine.lifecycle.stop(name, timeout)
 
-    def kill(self, name: str, signal: str = "KILL") -> None:
-        from reconciler.engine.containers.stopping import signal_number  # noqa: PLC0415
+    def restart(self, name: str, timeout: float | None = None) -> None:
+        from reconciler.engine.containers import handling  # noqa: PLC0415 - for this verb only
 
-        self.engine.lifecycle.kill(name, signal_number(signal))
+        handling.restart(self.engine.lifecycle, name, timeout)
+
+    def kill(self, name: str, signal: str = "KILL") -> None:
+        from reconciler.engine.containers import handling, stopping  # noqa: PLC0415
+
+        handling.kill(self.engine.lifecycle, name, stopping.signal_number(signal))
+
+    def pause(self, name: str) -> None:
+        from reconciler.engine.containers import handling  # noqa: PLC0415
+
+        handling.pause(self.engine.lifecycle, name)
+
+    def unpause(self, name: str) -> None:
+        from reconciler.engine.containers import handling  # noqa: PLC0415
+
+        handling.unpause(self.engine.lifecycle, name)
+
+    def wait(self, name: str, condition: str = "not-running") -> int | None:
+        from reconciler.engine.containers import waiting  # noqa: PLC0415
+
+        return waiting.wait(self.engine.containers, name, condition)
+
+    def container_size(self, name: str) -> int:
+        from reconciler.engine.kernel import files  # noqa: PLC0415
+
+        record = self.engine.containers.find(name)
+        return files.size_of_tree(os.path.join(self.engine.paths.container(record.id), "upper"))
 
     def remove(self, name: str, *, force: bool = False, volumes: bool = False) -> None:
         self.engine.lifecycle.remove(name, force=force, with_volumes=volumes)
@@ -263,6 +298,11 @@ class EmbeddedConsole:
 
     def create_volume(self, name: str = "") -> str:
         return self.engine.volumes.create(name, folder=True)
+
+    def volume_size(self, name: str) -> int:
+        from reconciler.engine.kernel import files  # noqa: PLC0415
+
+        return files.size_of_tree(self.engine.paths.volume_data(name))
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)

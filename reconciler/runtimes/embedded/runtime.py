@@ -153,7 +153,7 @@ class EmbeddedRuntime:
                 return self._await(action, context)
             case kinds.StopContainer():
                 record = self._record(action.stack, action.key)
-                ran = self.engine.lifecycle.stop(record.id, cancelled=context.cancelled)
+                ran = self.engine.lifecycle.stop(record.id, action.timeout, context.cancelled)
                 if context.cancelled() and self.engine.containers.status(record).state == catalog.RUNNING:
                     raise Cancelled
                 return Outcome(changed=ran)

@@ -194,7 +194,7 @@ def observation(record: Record, status: Status, health: str = "") -> ObservedCon
         origin=notes.get("origin", ""),
         exit_code=status.exit_code,
         error=record.error,
-        stopped_by_hand=record.wanted == "stopped" and bool(record.started),
+        stopped_by_hand=record.wanted != "running" and bool(record.started),
         restart_count=record.restarts,
         health=health,
         health_restarts=record.health_restarts,

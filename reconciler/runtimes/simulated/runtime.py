@@ -26,6 +26,7 @@ from reconciler.model.observed import (
     DEAD,
     EXITED,
     PAUSED,
+    RESTARTING,
     RUNNING,
     STARTING,
     UNHEALTHY,
@@ -392,6 +393,22 @@ class Simulated:
         container = self.world.get(stack, key)
         if container.state == RUNNING and container.health:
             container.health = UNHEALTHY
+
+    def unpause(self, stack: str, key: str) -> None:
+        """Somebody lets a paused one run on."""
+        container = self.world.get(stack, key)
+        container.state = RUNNING if container.state == PAUSED else container.state
+
+    def loop(self, stack: str, key: str, code: int = 1, restarts: int = 3) -> None:
+        """The container ends again and again; now it waits for its policy to restart it."""
+        container = self.world.get(stack, key)
+        self._end(container, code)
+        container.state, container.restart_count = RESTARTING, restarts
+
+    def give_up(self, stack: str, key: str, code: int = 1, restarts: int = 3) -> None:
+        """It has done so until its policy gave up (on-failure:N)."""
+        self.loop(stack, key, code, restarts)
+        self.world.get(stack, key).state = EXITED
 
     def break_down(self, stack: str, key: str, fault: str = "its monitor is gone") -> None:
         """Something around a running container breaks."""
