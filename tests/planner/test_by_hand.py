@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_stacks import KEYS, drifts, machine_with, stacks
+from random_stacks import DRIFT, KEYS, machine_with, stacks
 
 from reconciler.executor import virtual
 from reconciler.kits.errors import ReconcilerError
@@ -15,6 +15,7 @@ from reconciler.runtimes.simulated.oracle import out_of_order
 
 many = settings(deadline=None, max_examples=100)
 seeds = st.integers(0, 1000)
+drifts = st.lists(st.sampled_from([*DRIFT, "loop", "loop"]), min_size=len(KEYS), max_size=len(KEYS))
 
 
 def do(machine, change, keys=(), seed=0, **more):
