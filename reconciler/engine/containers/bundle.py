@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import apparmor, confinement, effective, monitor, mounting, oci, resources, users
 from reconciler.engine.containers.oci import BindMount, Process
+from reconciler.engine.containers.runtime import INIT, need_init
 from reconciler.engine.kernel import cgroups, files, mounts, processes
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
@@ -121,6 +122,9 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
             privileges,
         )
         _check_command(root, process, mounted, record)
+    if config.init:
+        mounted.append(BindMount(need_init(), INIT, read_only=True))
+        process = replace(process, arguments=(INIT, "--", *process.arguments))
     mounted += _write_names(paths.names(record.id), network, read_only=config.security.read_only)
     document = oci.configuration(
         process,

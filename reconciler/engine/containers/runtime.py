@@ -53,6 +53,30 @@ def need_program(name: str, package: str) -> str:
     return path
 
 
+INIT = "/sbin/docker-init"
+"""Where a container sees its init program, as with Docker."""
+
+_INITS = ("docker-init", "tini-static", "catatonit")
+"""Programs, linked statically, that run another one as `INIT -- PROGRAM ...`, pass signals on to it, and reap orphans."""
+
+
+def find_init() -> str:
+    """The init program of this machine that containers with `init` get as their first process, "" if there is none."""
+    return next(filter(None, map(find_program, _INITS)), "")
+
+
+def need_init() -> str:
+    """The same; raises ReconcilerError with the package to install."""
+    path = find_init()
+    if not path:
+        raise ReconcilerError(f"{NO_INIT}, and `init` needs one", code="missing-program", hint=INIT_HINT)
+    return path
+
+
+NO_INIT = "no init program is installed (tini-static or catatonit)"
+INIT_HINT = "install one: apt-get install tini"
+
+
 class OciRuntime(Frozen):
     """`program` is what to execute (the wrapper or the runtime itself), `kind` is crun or runc, `root` its state."""
 

@@ -97,6 +97,10 @@ def of(paths: Paths, record: Record) -> Status:
 def is_at_work(record: Record) -> bool:
     """Whether a just started process has got somewhere: it runs its own program and sleeps, waiting for something.
 
-    One that is about to fail at once never sleeps; one that starves for a processor is not taken for ready.
+    One that is about to fail at once never sleeps; one that starves for a processor is not taken for ready. Under an
+    init program its child counts.
     """
-    return runs_own_program(record.pid) and processes.process_state(record.pid) in ("S", "T")
+    if not runs_own_program(record.pid):
+        return False
+    pid = processes.first_child(record.pid) if record.config.init else record.pid
+    return processes.process_state(pid) in ("S", "T")

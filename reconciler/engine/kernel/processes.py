@@ -32,6 +32,15 @@ def process_state(pid: int) -> str:
         return ""
 
 
+def first_child(pid: int) -> int:
+    """A process's oldest child, 0 if it has none."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return int(next(iter(file.read().split()), 0))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def receives(pid: int, number: int) -> bool:
     """Whether a signal would do something to the first process of a pid namespace: it is caught, or blocked for later.
 

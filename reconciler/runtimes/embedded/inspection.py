@@ -115,6 +115,7 @@ def _host_config(record: Record) -> dict[str, Any]:
         "Binds": [_bind(mount) for mount in record.mounts if mount.kind != "anonymous"] or None,
         "LogConfig": {"Type": "json-file", "Config": log_options if config.log_max_size else {}},
         "NetworkMode": "default",
+        "Init": config.init or None,
         "PortBindings": asked,
         "RestartPolicy": {"Name": config.restart, "MaximumRetryCount": config.max_retries},
         "VolumesFrom": [v.source + (":ro" if v.read_only else "") for v in config.volumes_from] or None,

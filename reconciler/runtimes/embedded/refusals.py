@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     """(wanted container, the field's value) -> (message, hint), or None where it can be done."""
 
 
-def _not_yet(name: str) -> _Judge:
-    return lambda _container, _value: (f"{name} is not supported by this runtime yet", "leave it out")
-
-
 def _judged_by(module: str, name: str) -> _Judge:
     """What a module of this package says of a field, loaded where the field is set only."""
 
@@ -35,7 +31,7 @@ def _judged_by(module: str, name: str) -> _Judge:
 
 
 _JUDGES: dict[str, _Judge] = {
-    **{name: _not_yet(name) for name in ("init",)},
+    "init": _judged_by("life", "init"),
     **{
         name: _judged_by("capacity", name)
         for name in (
