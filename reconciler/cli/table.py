@@ -58,7 +58,7 @@ def status(container: ContainerSummary, now: float) -> str:
         case "exited" if container.exit_code is None:
             return "Exited (unknown)" + (f" {ago(container.finished_at, now)}" if container.finished_at else "")
         case "exited":
-            return f"Exited ({code}) {ago(container.finished_at, now)}"
+            return f"Exited ({code}) {ago(container.finished_at, now)}" + (" (out of memory)" if container.oom else "")
         case "removing":
             return "Removal In Progress"
         case other:

@@ -95,3 +95,13 @@ def human_size(count: float) -> str:
             return f"{size:.3g}{unit}" if size < 999.5 else f"{size:.0f}{unit}"
         size /= 1000
     return f"{size:.3g}PB"
+
+
+def binary_size(count: float) -> str:
+    """Bytes as limits are thought of: "32 MiB", "1.5 GiB", "512 B"."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TiB"

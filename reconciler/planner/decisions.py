@@ -232,8 +232,11 @@ def notes_about(decisions: Decisions) -> tuple[str, ...]:
             notes.append(f"{decision.key} is unhealthy")
         elif seen.state == PAUSED:
             notes.append(f"{decision.key} is paused and stays so")
+        elif seen.state == RUNNING and seen.error:
+            notes.append(f"{decision.key} runs on, but a process of it was killed: {seen.error}")
         elif seen.state == RESTARTING:
             code = "" if seen.exit_code is None else f" with code {seen.exit_code}"
             count = "once" if seen.restart_count == 1 else f"{seen.restart_count} times"
+            code += f" ({seen.error})" if seen.error else ""
             notes.append(f"{decision.key} exits{code} and is restarted by its policy, {count} so far")
     return tuple(notes)

@@ -32,7 +32,7 @@ class ContainerSummary(Frozen):
     """A container as `ps` shows it. `command` is path and arguments; `exposed` are ports ("3306/tcp") not published.
 
     `health` is starting, healthy or unhealthy, "" where nothing is checked. `oom`: some process of this run, or of the
-    last one, was killed for want of memory.
+    last one, was killed for want of memory; `error` says why its last start failed, or what limit was reached.
     """
 
     id: str
@@ -54,6 +54,7 @@ class ContainerSummary(Frozen):
     pid: int = 0
     health: str = ""
     oom: bool = False
+    error: str = ""
 
 
 class ImageSummary(Frozen):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.units import human_duration, human_size, parse_duration, parse_size
+from reconciler.kits.units import binary_size, human_duration, human_size, parse_duration, parse_size
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -95,3 +95,18 @@ def test_neither_takes_what_is_none(text):
         with pytest.raises(ReconcilerError) as refused:
             parse(text)
         assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (8 << 20, "8 MiB"),
+        (1536 << 20, "1.5 GiB"),
+        (3 << 40, "3 TiB"),
+        (5 << 50, "5120 TiB"),
+    ],
+)
+def test_binary_sizes(count, text):
+    assert binary_size(count) == text

@@ -8,7 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from reconciler.cli.shell import on_terminal
 from reconciler.kits.errors import ReconcilerError, UsageError
+from reconciler.kits.text import printable
 from reconciler.kits.units import parse_duration
 
 if TYPE_CHECKING:
@@ -54,7 +56,16 @@ def run(options: Any, shell: Shell) -> int:
         stream.write(record, timestamps=options.timestamps)
     out.flush()
     err.flush()
+    if on_terminal(sys.stderr):
+        _tell_why(options.name, shell)
     return 0
+
+
+def _tell_why(name: str, shell: Shell) -> None:
+    """For a person only: what a container could not write itself, as memory ran out."""
+    container = shell.console.container(name)
+    if container.oom and container.state in ("exited", "restarting"):
+        shell.note(printable(f"{container.name} exited with code {container.exit_code}: {container.error}"))
 
 
 class _Stream:

@@ -86,6 +86,8 @@ def _document(container: ContainerSummary, now: float) -> dict[str, Any]:
         "status": table.status(container, now),
         "exit_code": container.exit_code,
         "health": container.health,
+        "oom_killed": container.oom,
+        "error": container.error,
         "pid": container.pid,
         "address": container.address,
         "ports": [

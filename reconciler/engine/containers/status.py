@@ -94,6 +94,16 @@ def of(paths: Paths, record: Record) -> Status:
     return Status(record.state, record.exit_code, record.finished, oom=record.oom)
 
 
+def why(record: Record, now: Status) -> str:
+    """Why a container is not as it should be, in words: its last start's error, or that memory ran out; "" = nothing known."""
+    if record.error or not now.oom:
+        return record.error
+    from reconciler.kits.units import binary_size  # noqa: PLC0415 - hardly ever
+
+    limit = record.config.resources.memory
+    return f"out of memory: {f'limit {binary_size(limit)}' if limit else 'the machine had no more'}"
+
+
 def is_at_work(record: Record) -> bool:
     """Whether a just started process has got somewhere: it runs its own program and sleeps, waiting for something.
 

@@ -92,6 +92,7 @@ class EmbeddedConsole:
             pid=record.pid if running else 0,
             health=self.engine.containers.health(record, now),
             oom=now.oom,
+            error=status.why(record, now),
         )
 
     def _image_name(self, record: Record) -> str:

@@ -259,7 +259,10 @@ class EmbeddedRuntime:
                 if now.state in (catalog.EXITED, catalog.RESTARTING):
                     code = now.exit_code if now.exit_code is not None else record.exit_code
                     if code is not None or not status.monitor_lives(record) or time.monotonic() > deadline:
-                        ended[key] = (code if code is not None else -1, record.error)
+                        ended[key] = (
+                            code if code is not None else -1,
+                            status.why(record, now) if code else record.error,
+                        )
                         break
                     # its monitor is about to say how it ended
                 elif status.is_at_work(record) or time.monotonic() > deadline:

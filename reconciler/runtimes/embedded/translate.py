@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.engine.containers.status import why
 from reconciler.engine.records import (
     ContainerConfig,
     DeviceConfig,
@@ -193,7 +194,7 @@ def observation(record: Record, status: Status, health: str = "") -> ObservedCon
         settings=notes.get("settings", {}),
         origin=notes.get("origin", ""),
         exit_code=status.exit_code,
-        error=record.error,
+        error=why(record, status),
         stopped_by_hand=record.wanted != "running" and bool(record.started),
         restart_count=record.restarts,
         health=health,
