@@ -227,7 +227,7 @@ class Lifecycle:
                     error="",
                     oom=0,
                 )
-            begun = self._must(container_id)
+            begun = self.must(container_id)
             upkeep.begin(self.paths, begun, self.images.resolve(record.image))
             self._mark_for_settling(record)
             self._preparing.tell_dependents(record)

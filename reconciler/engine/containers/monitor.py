@@ -57,6 +57,8 @@ def launch(
     with the runtime's own words.
     """
     bundle = paths.bundle(container_id)
+    if cgroups.form() == "hybrid":
+        files.make_folders(cgroups.unified(f"{paths.cgroup}/{container_id}"), 0o755)  # the wrapped runtime enters it
     report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
     folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from reconciler.engine.paths import Paths
 
 _WRAPPER = """#!/bin/sh
-# crun knows cgroup v1 and v2; here both are mounted: hide the second one from it.
+# crun knows cgroup v1 and v2; here both are mounted: hide the second one from it. Before that, what will be the
+# container's process (whose id comes last) joins its group there: it would end with the caller's unit or session.
+for id; do :; done
+case " $* " in *" create "* | *" exec "*) echo $$ 2>/dev/null >"{groups}/$id/cgroup.procs" ;; esac
 exec unshare --mount --propagation slave sh -c \\
   'mount -t tmpfs -o size=64k,mode=755 tmpfs /sys/fs/cgroup/unified && exec {program} "$@"' crun "$@"
 """
@@ -104,7 +107,7 @@ class OciRuntime(Frozen):
             raise ReconcilerError(message, code="unsafe-runtime", hint=hint)
         if kind == "crun" and cgroups.form() == "hybrid":
             wrapper = os.path.join(paths.run, "crun")
-            write_script(wrapper, _WRAPPER.format(program=program))
+            write_script(wrapper, _WRAPPER.format(program=program, groups=cgroups.unified(paths.cgroup)))
             program = wrapper
         return cls(kind, program, paths.runtime)
 

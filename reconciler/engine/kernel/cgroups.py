@@ -156,6 +156,11 @@ def enter(group: str, pid: int) -> None:
                 return
 
 
+def unified(group: str) -> str:
+    """The path of a group in the v2 hierarchy of a hybrid machine."""
+    return f"{MOUNT}/unified/{group}"
+
+
 def members(group: str) -> set[int]:
     """The processes in `group`, in whatever hierarchy."""
     found: set[int] = set()
