@@ -83,6 +83,11 @@ fuzz: dev ## feed strangers' bytes to all that takes them, guided by coverage (S
 	@cd tests/fuzz && for target in $(or $(ONLY),layer archive stream image_configuration passwd reference spec); do \
 		../../$(BIN)/python fuzz.py $$target $(or $(SECONDS),60); done
 
+.PHONY: soak
+soak: dev images ## a thousand containers come and go, fifty at a time; two hundred crash in a loop (a quarter of an hour)
+	RECONCILER_TEST_SOAK=1000 nice $(BIN)/pytest -s tests/engine/test_engine_soak.py
+	nice $(BIN)/python bench/crashloop.py
+
 .PHONY: bench
 bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N, PART=pull)
 	@bench/install-peers

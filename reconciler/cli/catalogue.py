@@ -33,6 +33,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("unpause", "Let paused containers run on", "unpause"),
             ("wait", "Wait until containers have ended, and print their exit codes", "wait"),
             ("rm", "Remove containers", "remove"),
+            ("container", "The same as verbs of a noun: container ls ...; container prune", "container"),
             ("inspect", "Show all about containers, images or volumes as JSON", "inspection"),
         ),
     ),
@@ -49,13 +50,13 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("tag", "Give an image another name", "tag"),
             ("rmi", "Remove images", "remove_image"),
             ("image", "The same as verbs of a noun: image ls, image rm ...; image prune", "image"),
-            ("volume", "List, inspect, create and remove volumes", "volume"),
+            ("volume", "List, inspect, create, remove and prune volumes", "volume"),
         ),
     ),
     (
         "This machine",
         (
-            ("system", "What is here and what this machine lacks: system info, system check", "system"),
+            ("system", "system info, check and prune: what is here, and what is lacking", "system"),
             ("version", "Show versions and places, for a bug report", "version"),
         ),
     ),

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.verbs.logs import moment
 from reconciler.kits.errors import UsageError
+from reconciler.kits.text import printable
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
 
     Labels = tuple[tuple[str, str | None, bool], ...]
+    Filters = tuple[float | None, Labels]
 
 
 def add_pruning(parser: Parser) -> None:
@@ -40,7 +43,7 @@ def confirmed(options: Any, shell: Shell, warning: str) -> bool:
     return sys.stdin is not None and sys.stdin.readline().strip() in ("y", "Y")
 
 
-def filters(options: Any) -> tuple[float | None, Labels]:
+def filters(options: Any) -> Filters:
     """(until, labels) as `console.UnusedImages` has them. Raises UsageError."""
     until: float | None = None
     labels = []
@@ -60,6 +63,23 @@ def filters(options: Any) -> tuple[float | None, Labels]:
         else:
             raise UsageError(f'invalid filter "{name}"', hint="there are until, label and label!")
     return until, tuple(labels)
+
+
+def passes(wanted: Filters, created_at: float, labels: Mapping[str, str]) -> bool:
+    """Whether something was made early enough, and has the labels it must have and none that it must not."""
+    until, needed = wanted
+    if until is not None and created_at >= until:
+        return False
+    return all((key in labels and (value is None or labels[key] == value)) == has for key, value, has in needed)
+
+
+def of_stacks(stacks: Sequence[str], consequence: str) -> str:
+    """A further line of a warning, where some of what goes belongs to stacks ("" = to none)."""
+    owned = [stack for stack in stacks if stack]
+    if not owned:
+        return ""
+    names = ", ".join(printable(name) for name in sorted(set(owned)))
+    return f"\n{len(owned)} of them belong{'s' if len(owned) == 1 else ''} to stacks ({names}): {consequence}."
 
 
 def show_total(shell: Shell, reclaimed: int) -> None:

@@ -120,6 +120,7 @@ class VolumeSummary(Frozen):
     users: tuple[str, ...]
     created_at: float
     path: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class Finding(Frozen):

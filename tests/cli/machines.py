@@ -56,6 +56,13 @@ class Shelf:
     def volumes(self):
         return self._volumes
 
+    def container_size(self, name):
+        self.container(name)
+        return 1000
+
+    def volume_size(self, _name):
+        return 20_000
+
     def system_check(self):
         return self._findings
 

@@ -189,6 +189,127 @@ def test_image_prune_of_nothing_says_only_that(call):
         assert call(machine, "image", "prune", "-f", "--filter", wrong).code == 125
 
 
+def littered():
+    """Stopped containers and unused volumes, of stacks and not, labelled and not; and what must stay."""
+    made = [
+        ("up", "running", "", {}),
+        ("job", "exited", "blog", {"keep": "1"}),
+        ("new", "created", "", {}),
+        ("half", "dead", "", {}),
+        ("loop", "restarting", "", {}),
+        ("still", "paused", "", {}),
+    ]
+    containers = [
+        ContainerSummary(f"id-{name}", name, "i", ("x",), state, 5.0 * n, stack=stack, key=name, labels=labels)
+        for n, (name, state, stack, labels) in enumerate(made, 1)
+    ]
+    volumes = [
+        VolumeSummary("data", False, "blog", (), 1.0),
+        VolumeSummary("a" * 64, True, "blog", (), 2.0, "", {"keep": "1"}),
+        VolumeSummary("b" * 64, True, "", ("web",), 3.0),
+        VolumeSummary("evil\x1b[2J", True, "", (), 4.0),
+    ]
+    return Shelf(containers, volumes=volumes)
+
+
+ASK = "Are you sure you want to continue? [y/N] "
+STACK_NOTE = "1 of them belongs to stacks (blog): the next apply makes them anew, and finished jobs run again."
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", "\n", ""])
+def test_container_prune_takes_what_does_not_run_and_says_what_that_means(call, monkeypatch, answer):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    machine = littered()
+    ran = call(machine, "container", "prune")
+    warning = f"WARNING! This will remove all stopped containers.\n{STACK_NOTE}\n{ASK}"
+    if answer.strip().lower() == "y":
+        assert ran.out == f"{warning}Deleted Containers:\nid-job\nid-new\nid-half\n\nTotal reclaimed space: 3kB\n"
+    else:
+        assert ran.out == f"{warning}Total reclaimed space: 0B\n"
+        assert machine.calls == []
+    assert ran.code == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "gone"),
+    [
+        (["label=keep"], ["job"]),
+        (["label=keep=2"], []),
+        (["label!=keep"], ["new", "half"]),
+        (["until=1970-01-01T00:00:20Z"], ["job", "new"]),
+        (["until=1970-01-01T00:00:20Z", "label!=keep"], ["new"]),
+    ],
+)
+def test_prunes_are_filtered_by_labels_and_age(call, filters, gone):
+    machine = littered()
+    options = [word for text in filters for word in ("--filter", text)]
+    assert call(machine, "container", "prune", "-f", *options).code == 0
+    assert [c[1] for c in machine.calls] == [f"id-{name}" for name in gone]
+
+
+def test_container_prune_leaves_what_has_been_started_or_removed_meanwhile(call):
+    machine = littered()
+    errors = {"id-job": "running", "id-new": "not-found"}
+
+    def remove(name):
+        if name in errors:
+            raise ReconcilerError("no", code=errors[name])
+
+    machine.remove = remove
+    ran = call(machine, "container", "prune", "-f")
+    assert (ran.code, ran.out) == (0, "Deleted Containers:\nid-half\n\nTotal reclaimed space: 1kB\n")
+
+
+def test_volume_prune_takes_named_ones_only_when_it_is_said(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    asked = call(littered(), "volume", "prune")
+    assert asked.out.startswith(
+        "WARNING! This will remove anonymous local volumes not used by at least one container.\n"
+    )
+    assert "1 of them belongs to stacks (blog): the next apply would mount them again, with their data." in asked.out
+    machine = littered()
+    ran = call(machine, "volume", "prune", "-f")
+    assert ran.out == f"Deleted Volumes:\n{'a' * 64}\nevil\\x1b[2J\n\nTotal reclaimed space: 40kB\n"
+    assert ("remove_volume", "data") not in machine.calls
+    everything = littered()
+    assert "\ndata\n" in call(everything, "volume", "prune", "-af").out
+    assert ("remove_volume", "b" * 64) not in everything.calls
+    labelled = littered()
+    call(labelled, "volume", "prune", "-f", "--filter", "label!=keep")
+    assert labelled.calls == [("remove_volume", "evil\x1b[2J")]
+
+
+def test_system_prune_names_all_that_goes_and_leaves_volumes_unless_told(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    asked = call(littered(), "system", "prune")
+    assert asked.out == (
+        "WARNING! This will remove:\n  - all stopped containers\n  - all dangling images\n\n"
+        f"{ASK}Total reclaimed space: 0B\n"
+    )
+    machine = littered()
+    ran = call(machine, "system", "prune", "-f")
+    assert [c[0] for c in machine.calls] == ["remove"] * 3 + ["prune_images"]
+    assert ran.out.endswith("Total reclaimed space: 12.3MB\n")
+    whole = littered()
+    call(whole, "system", "prune", "-af", "--volumes")
+    assert {c[0] for c in whole.calls} == {"remove", "remove_volume", "prune_images"}
+    assert ("remove_volume", "data") not in whole.calls
+    assert whole.calls[-1] == ("prune_images", UnusedImages(tagged=True))
+
+
+@pytest.mark.parametrize(
+    ("argv", "same"),
+    [(["stop", "-t", "3", "web"], ("stop", "web", 3)), (["rm", "-f", "web"], ("remove", "web"))],
+)
+def test_containers_as_a_noun(call, argv, same):
+    machine = shelf()
+    assert call(machine, "container", *argv).code == 0
+    assert machine.calls[0][: len(same)] == same
+    assert call(machine, "container", "ls").out == call(machine, "ps").out
+    nothing = call(machine, "container", "stop")
+    assert (nothing.code, "reconciler stop requires" in nothing.err) == (125, True)
+
+
 def test_save_does_not_write_to_a_terminal(monkeypatch, call):
     monkeypatch.setattr("reconciler.cli.verbs.save.on_terminal", lambda _stream: True)
     machine = shelf()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from reconciler.cli.parser import Parser
+    from reconciler.cli.pruning import Filters
     from reconciler.cli.shell import Shell
 
 _DANGLING = "This will remove all dangling images."
@@ -24,15 +25,20 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: Any, shell: Shell) -> int:
-    until, labels = filters(options)
+    wanted = filters(options)
     reclaimed = 0
     if confirmed(options, shell, _ALL if options.all else _DANGLING):
-        done = shell.console.prune_images(UnusedImages(options.all, until, labels))
-        reclaimed = done.reclaimed
-        if done.lines:
-            shell.line("Deleted Images:")
-            for what, name in done.lines:
-                shell.line(f"{what}: {printable(name)}")
-            shell.line()
+        reclaimed = remove(options.all, wanted, shell)
     show_total(shell, reclaimed)
     return 0
+
+
+def remove(tagged: bool, wanted: Filters, shell: Shell) -> int:
+    """Remove images that no container has; says which, and returns the bytes that are free again."""
+    done = shell.console.prune_images(UnusedImages(tagged, *wanted))
+    if done.lines:
+        shell.line("Deleted Images:")
+        for what, name in done.lines:
+            shell.line(f"{what}: {printable(name)}")
+        shell.line()
+    return done.reclaimed

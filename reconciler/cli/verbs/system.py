@@ -1,4 +1,4 @@
-"""`reconciler system`: the machine itself. `info` says what is here, `check` what it lacks and how to get it."""
+"""`reconciler system`: the machine itself. `info` says what is here, `check` what it lacks and how to get it; `prune` makes room."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.cli.parser import add_json, add_verbs
 from reconciler.cli.shell import GREEN, RED, YELLOW, paint
+from reconciler.cli.verbs import prune_system
 from reconciler.kits.errors import EXIT_ERROR, UsageError
 from reconciler.kits.text import plural, printable
 from reconciler.kits.units import human_size
@@ -31,6 +32,7 @@ def add_arguments(parser: Parser) -> None:
     )
     check.add_argument("-q", "--quiet", action="store_true", help="only what is not fine")
     add_json(check)
+    prune_system.add_arguments(verb("prune", "Remove stopped containers and unused images; volumes where it is said"))
 
 
 def run(options: Any, shell: Shell) -> int:
@@ -39,6 +41,8 @@ def run(options: Any, shell: Shell) -> int:
             return _info(options, shell)
         case "check":
             return _check(options, shell)
+        case "prune":
+            return prune_system.run(options, shell)
     raise UsageError(f"reconciler system {options.action} does not exist")
 
 

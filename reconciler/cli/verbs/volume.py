@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.objects import add_show_secrets, show
 from reconciler.cli.parser import add_json, add_names, add_verbs
 from reconciler.cli.table import table
+from reconciler.cli.verbs import prune_volumes
 from reconciler.kits.errors import ReconcilerError, UsageError
 from reconciler.kits.text import printable
 
@@ -30,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
     remove = verb("rm", "Delete volumes and their data; refused while a container has one")
     remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
     add_names(remove, "VOLUME", "name as volume ls shows it")
+    prune_volumes.add_arguments(verb("prune", "Delete volumes that no container has, anonymous ones or all"))
 
 
 def run(options: Any, shell: Shell) -> int:
@@ -43,6 +45,8 @@ def run(options: Any, shell: Shell) -> int:
             return 0
         case "rm":
             return shell.each(options.names, lambda name: _remove(name, shell, force=options.force))
+        case "prune":
+            return prune_volumes.run(options, shell)
     raise UsageError(f"reconciler volume {options.action} does not exist")
 
 

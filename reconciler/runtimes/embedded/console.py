@@ -293,6 +293,7 @@ class EmbeddedConsole:
                 users,
                 volume.created,
                 self.engine.paths.volume_data(volume.name),
+                volume.labels,
             )
             for volume, users in self.engine.volumes.every()
         )

@@ -1,0 +1,64 @@
+"""`reconciler volume prune`: delete volumes that no container has. Named ones only when it is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, show_total
+from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import printable
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.parser import Parser
+    from reconciler.cli.pruning import Filters
+    from reconciler.cli.shell import Shell
+    from reconciler.runtimes.console import VolumeSummary
+
+_ANONYMOUS = "This will remove anonymous local volumes not used by at least one container."
+_ALL = "This will remove all local volumes not used by at least one container."
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="also volumes that have a name")
+    add_pruning(parser)
+
+
+def run(options: Any, shell: Shell) -> int:
+    doomed = prunable(shell, filters(options), named=options.all)
+    warning = (_ALL if options.all else _ANONYMOUS) + stacks_of(doomed)
+    show_total(shell, remove(doomed, shell) if confirmed(options, shell, warning) else 0)
+    return 0
+
+
+def stacks_of(doomed: list[VolumeSummary]) -> str:
+    """What to say of those that hold data of stacks which are down."""
+    return of_stacks([v.stack for v in doomed], "the next apply would mount them again, with their data")
+
+
+def prunable(shell: Shell, wanted: Filters, *, named: bool = False) -> list[VolumeSummary]:
+    """The volumes that no container has and that pass the filters, by name."""
+    every = shell.console.volumes()
+    return [v for v in every if not v.users and (named or v.anonymous) and passes(wanted, v.created_at, v.labels)]
+
+
+def remove(doomed: list[VolumeSummary], shell: Shell) -> int:
+    """Delete them, as long as no container has them; says which, and returns the bytes that are free again."""
+    reclaimed, deleted = 0, []
+    for volume in doomed:
+        size = shell.console.volume_size(volume.name)
+        try:
+            shell.console.remove_volume(volume.name)
+        except ReconcilerError as error:
+            if error.code not in ("in-use", "not-found"):
+                raise
+        else:
+            reclaimed += size
+            deleted.append(volume.name)
+    if deleted:
+        shell.line("Deleted Volumes:")
+        for name in deleted:
+            shell.line(printable(name))
+        shell.line()
+    return reclaimed
