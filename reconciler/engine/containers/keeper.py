@@ -190,16 +190,16 @@ class Workers:
         """`wake` is called, in a worker, when some work is done."""
         self._most = most
         self._wake = wake
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
         self._work: queue.SimpleQueue[tuple[str, Callable[[], float]] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
         self.busy: set[str] = set()
 
     def give(self, container_id: str, work: Callable[[], float]) -> None:
         """Have `work` done as soon as a thread is free."""
-        if self._threads < self._most and len(self.busy) >= self._threads:
-            threading.Thread(target=self._run, daemon=True).start()
-            self._threads += 1
+        if len(self._threads) < self._most and len(self.busy) >= len(self._threads):
+            self._threads.append(threading.Thread(target=self._run, daemon=True))
+            self._threads[-1].start()
         self.busy.add(container_id)
         self._work.put((container_id, work))
 
@@ -212,9 +212,11 @@ class Workers:
         return found
 
     def end(self) -> None:
-        """Let the threads end, each after the work that it is at."""
-        for _ in range(self._threads):
+        """Wait until the threads have ended, each after the work that it is at: from then on nobody is woken."""
+        for _ in self._threads:
             self._work.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while item := self._work.get():
