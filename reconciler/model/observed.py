@@ -42,10 +42,12 @@ class ObservedContainer(Frozen):
 
     `stack` and `key` are "" for one that was made by hand. `settings` is the canonical form it was last applied
     with (`desired.Container.settings`), {} where unknown. `faults` are the runtime's words for what is broken
-    around a container that runs ("its monitor is gone"): each asks for a restart. Times are seconds since the
-    epoch, 0.0 = never. `stopped_by_hand`: it is down because somebody wanted it so, a verb or a StopContainer, so its
-    exit code says nothing about its work. `health` is "" where nothing is checked; `health_restarts` counts restarts for
-    bad health, in a row without having become healthy in between. `anonymous` maps a mount's target to the anonymous volume that is there.
+    around a container that runs ("its monitor is gone"): each asks for a restart. `drift` are its words for what is
+    not as the settings have it, and can be set right while it runs ("its memory limit is none, not 64 MiB"). Times are
+    seconds since the epoch, 0.0 = never. `stopped_by_hand`: it is down because somebody wanted it so, a verb or a
+    StopContainer, so its exit code says nothing about its work. `health` is "" where nothing is checked;
+    `health_restarts` counts restarts for bad health, in a row without having become healthy in between. `anonymous`
+    maps a mount's target to the anonymous volume that is there.
     """
 
     id: str
@@ -67,6 +69,7 @@ class ObservedContainer(Frozen):
     ports: tuple[PortBinding, ...] = ()
     anonymous: dict[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
     created_at: float = 0.0
     started_at: float = 0.0
     finished_at: float = 0.0

@@ -156,6 +156,9 @@ def _look_at_state(decision: Decision, wanted: Container, seen: ObservedContaine
         times = "once" if seen.health_restarts == 1 else f"{seen.health_restarts} times in a row"
         given_up = f"it is unhealthy, and restarting it {times} did not help"
         decision.because(RESTART, *(Reason(text) for text in seen.faults or (given_up,)))
+    if seen.drift and not decision.creates:
+        decision.outdated = True
+        decision.because(IN_PLACE, *(Reason(words) for words in seen.drift))
 
 
 def _given_up(wanted: Container, seen: ObservedContainer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
@@ -10,13 +11,18 @@ from support.machine import until
 
 from reconciler.engine.containers import runtime
 from reconciler.engine.containers.runtime import find_program
-from reconciler.engine.kernel import cgroups
+from reconciler.engine.kernel import cgroups, effects
 from reconciler.engine.records import ContainerConfig, ResourceConfig
+from reconciler.loop.resolve import read
+from reconciler.model.action import UpdateContainer
+from reconciler.model.observed import Scope
+from reconciler.runtimes.base import Context
 
 pytestmark = pytest.mark.kernel
 
 SLEEP = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
 MIB = 1 << 20
+IN_SYNC = "nothing to do"
 
 
 def group(machine, name):
@@ -206,3 +212,110 @@ def test_what_a_container_writes_to_its_names_fills_nothing_of_the_host(machine)
         connection.execute("UPDATE containers SET address = '172.31.255.9' WHERE name = 'db'")
     machine.engine.lifecycle._preparing.tell_dependents(machine.record("db"))
     assert "172.31.255.9\tdb" in machine.exec("web", "cat", "/etc/hosts")
+
+
+NEW = {**SLEEP, "mem_limit": "48m", "memswap_limit": -1, "cpus": "0.25", "cpuset": "0", "pids_limit": 30}
+NEWER = {**SLEEP, "mem_limit": "24m", "memswap_limit": "24m", "cpu_quota": 20000, "cpu_period": 40000, "cpu_shares": 64}
+
+
+def by_spec(machine, spec, tmp="other"):
+    """What the cgroup of a container that is made with this spec holds."""
+    machine.apply({"containers": {tmp: spec}, "name": tmp})
+    found = held(machine, tmp)
+    machine.console.remove(tmp, force=True)
+    return found
+
+
+def test_limits_change_while_a_container_runs(machine):
+    """Up, down, away and back: the cgroup holds what that of a new container would, and the next start has it too."""
+    expected = {id(spec): by_spec(machine, spec) for spec in (SLEEP, NEW, NEWER)}
+    machine.apply({"containers": {"web": SLEEP}})
+    before = machine.record("web")
+    for spec in (NEW, NEWER, SLEEP, NEWER, NEW):
+        ran = machine.apply({"containers": {"web": spec}})
+        assert "updated web" in ran.out
+        assert held(machine, "web") == expected[id(spec)], spec
+        assert IN_SYNC in machine.apply({"containers": {"web": spec}}).out
+    assert machine.record("web").pid == before.pid
+    machine.cli("stop", "web")
+    machine.cli("start", "web")
+    assert held(machine, "web") == expected[id(NEW)]
+
+
+def test_a_limit_below_what_is_used_is_refused_and_nothing_changes(machine):
+    eater = {
+        **SLEEP,
+        "command": ["sh", "-c", "head -c 20m /dev/zero > /dev/shm/x; sleep 1000"],
+        "mem_limit": "40m",
+        "memswap_limit": "40m",
+        "cpus": "0.5",
+    }
+    machine.apply({"containers": {"web": eater}})
+    until(lambda: "20971520" in machine.exec("web", "stat", "-c", "%s", "/dev/shm/x", code=None))
+    before, record = held(machine, "web"), machine.record("web")
+    less = {**eater, "mem_limit": "10m", "memswap_limit": "10m", "cpus": "0.25"}
+    ran = machine.apply({"containers": {"web": less}}, code=1)
+    assert "the memory limit of web can't be lowered to 10 MiB while it runs: it uses 20" in ran.err
+    assert held(machine, "web") == before
+    assert machine.record("web") == record
+    assert (
+        "updated web"
+        in machine.apply({"containers": {"web": {**less, "mem_limit": "30m", "memswap_limit": "30m"}}}).out
+    )
+
+
+def test_limits_that_drift_are_set_right(machine):
+    """By somebody else's hand, and by an update that is cut off between any two of its effects."""
+    machine.apply({"containers": {"web": NEW}})
+    expected, record = held(machine, "web"), machine.record("web")
+    cgroups.write(group(machine, "web"), "pids.max", "77")
+    spec = machine.spec({"containers": {"web": NEW}})
+    assert "its limit of processes is 77, not 30" in machine.cli("plan", spec).out
+    machine.cli("apply", spec)
+    assert held(machine, "web") == expected
+
+    wanted = by_spec(machine, NEWER)
+    old, new = (update_of(machine.spec({"containers": {"web": one}})) for one in (NEW, NEWER))
+    for number in itertools.count(1):
+        machine.runtime.perform(old, Context())
+        assert held(machine, "web") == expected
+        before = effects.watch(Crasher(number))
+        try:
+            machine.runtime.perform(new, Context())
+        except Crashed:
+            pass
+        else:
+            break
+        finally:
+            effects.watch(before)
+        machine.restart()
+        (seen,) = machine.runtime.observe(Scope("stack")).containers
+        assert seen.drift or seen.settings == old.container.settings() or held(machine, "web") == wanted
+        machine.runtime.perform(new, Context())
+        assert held(machine, "web") == wanted
+        assert not machine.runtime.observe(Scope("stack")).containers[0].drift
+    assert number > 8
+    assert machine.record("web").pid == record.pid
+
+
+class Crashed(BaseException):
+    """Not an Exception: nobody may clean up after it, as nobody does after SIGKILL."""
+
+
+class Crasher:
+    def __init__(self, number):
+        self.left = number
+
+    def before(self, _name, _arguments):
+        self.left -= 1
+        if not self.left:
+            raise Crashed
+
+    def after(self, _name, _arguments):
+        pass
+
+
+def update_of(path):
+    """The action that an apply of the spec would carry out."""
+    stack = read(path)
+    return UpdateContainer(stack.name, stack.origin, stack.containers["web"])

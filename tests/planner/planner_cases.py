@@ -129,6 +129,7 @@ def observed(text: str) -> tuple[Observed, dict[str, Any]]:
             ours |= {"settings": made.settings(), "image": made.image, "image_id": f"sha256:{made.image}"}
         value["ports"] = tuple(PortBinding(*binding) for binding in value.get("ports", ()))
         value["faults"] = tuple(value.get("faults", ()))
+        value["drift"] = tuple(value.get("drift", ()))
         containers.append(ObservedContainer(**{"name": name, **ours, **value}))
     volumes = [
         ObservedVolume(name, **{"stack": "shop", **(value or {}), "users": tuple((value or {}).get("users", ()))})

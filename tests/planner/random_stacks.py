@@ -83,6 +83,7 @@ def make(key, number, earlier, ports, shared_names):
         restart=chosen.one(_RESTARTS),
         healthcheck=chosen.one(_HEALTHCHECKS),
         stop_grace_period=chosen.one([10.0, 3.0]),
+        pids_limit=chosen.one([0, 50]),
     )
 
 
@@ -134,8 +135,8 @@ def edits(draw):
 
 
 DRIFT = [
-    *("none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "tear", "sicken"),
-    "give_up",
+    *("none", "none", "kill", "exit", "stop_by_hand", "remove_by_hand", "pause", "break_down", "loosen", "tear"),
+    *("sicken", "give_up"),
 ]
 drifts = st.lists(st.sampled_from(DRIFT), min_size=len(KEYS), max_size=len(KEYS))
 
@@ -182,6 +183,7 @@ def shape(machine: Simulated) -> dict:
                 c.state,
                 c.image_id,
                 c.settings,
+                c.drift,
                 sorted(
                     (alias, world.find(c.stack, link.container) is not None)
                     for link in c.targets

@@ -355,7 +355,8 @@ class Lifecycle:
     def update(self, name: str, config: ContainerConfig) -> None:
         """Give a container another configuration under its name; what is not in place counts from the next start.
 
-        Changed ports need it stopped. Raises ReconcilerError when it runs and its ports differ.
+        Limits hold at once. Changed ports need it stopped. Raises ReconcilerError when it runs and its ports differ, or
+        its new limits can't be set; then all is as it was.
         """
         record = self.registry.find(name)
         with self.lock(record.id):
@@ -366,10 +367,7 @@ class Lifecycle:
                 raise ReconcilerError(f"the ports of {record.name} can't be changed while it runs", code="running")
             if moved:  # the old ones are shut, and a process that waits for its start still has them
                 record = self.conclude(record)
-            with self.store.write() as connection:
-                if moved:
-                    ports.lease(connection, record.id, config.owner, config.ports, record.ports)
-                catalog.change_config(connection, record.id, config)
+            self._write_config(record, config, ports_moved=moved)
             if runs:
                 record = self.must(record.id)
                 self._mark_for_settling(record)
@@ -377,6 +375,28 @@ class Lifecycle:
                 upkeep.probe(self.paths, record)
         if runs:
             self._look_after_log(config)
+
+    def _write_config(self, record: Record, config: ContainerConfig, *, ports_moved: bool) -> None:
+        """Commit it, and see that the limits of what runs follow; where they can't, the old one comes back."""
+        from reconciler.engine.containers import limits  # noqa: PLC0415 - not for a start
+
+        limited = status.lives(record) and limits.concerns(self.paths, record, config.resources)
+        if limited:
+            limits.begin(self.paths, record.id)
+        with self.store.write() as connection:
+            if ports_moved:
+                ports.lease(connection, record.id, config.owner, config.ports, record.ports)
+            catalog.change_config(connection, record.id, config)
+        if not limited:
+            return
+        try:
+            limits.change(self.paths, record, config.resources)
+        except ReconcilerError:
+            with self.store.write() as connection:
+                catalog.change_config(connection, record.id, record.config)
+            limits.finish(self.paths, record.id)
+            raise
+        limits.finish(self.paths, record.id)
 
     def remove(self, name: str, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove a container. One that runs is refused, or with `force` killed first; volumes stay.

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, ending
 from reconciler.engine.kernel import cgroups, processes
+from reconciler.engine.records import ResourceConfig
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.paths import Paths
+
+_UNLIMITED = ResourceConfig()
 
 HALF_MADE = "dead"
 PAUSED = "paused"
@@ -102,6 +105,21 @@ def why(record: Record, now: Status) -> str:
 
     limit = record.config.resources.memory
     return f"out of memory: {f'limit {binary_size(limit)}' if limit else 'the machine had no more'}"
+
+
+def may_drift(paths: Paths, record: Record) -> bool:
+    """Whether it is worth asking `limits` about a running container: it has some, or their change was cut off."""
+    return record.config.resources != _UNLIMITED or limits_are_changing(paths, record)
+
+
+def limits_are_changing(paths: Paths, record: Record) -> bool:
+    """Whether somebody is about to change its limits, or was cut off in it."""
+    return os.path.exists(limits_mark(paths, record.id))
+
+
+def limits_mark(paths: Paths, container_id: str) -> str:
+    """The file that is there meanwhile."""
+    return os.path.join(paths.bundle(container_id), "limits")
 
 
 def is_at_work(record: Record) -> bool:

@@ -122,7 +122,11 @@ def read(group: str, name: str) -> str:
 
 def write(group: str, name: str, text: str) -> None:
     """Write to a controller's file of a group. Raises OSError: FileNotFoundError without the group or the file."""
-    _write_control(_file(group, name), text)
+    path = _file(group, name)
+    try:
+        _write_control(path, text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _file(group: str, name: str) -> str:

@@ -44,6 +44,15 @@ _IN_PLACE = frozenset(
         "depends_on",
         "pull_policy",
         "ports",
+        "mem_limit",
+        "mem_reservation",
+        "memswap_limit",
+        "cpus",
+        "cpu_shares",
+        "cpu_period",
+        "cpu_quota",
+        "cpuset",
+        "pids_limit",
     )
 )
 _LAST_LINES = 10
@@ -88,7 +97,12 @@ class EmbeddedRuntime:
         now = self.engine.containers.status(record)
         if now.state == catalog.RESTARTING and not self.engine.containers.keeper_lives():
             now = replace(now, state=catalog.EXITED)
-        return translate.observation(record, now, self.engine.containers.health(record, now))
+        drift: tuple[str, ...] = ()
+        if now.state in (catalog.RUNNING, status.PAUSED) and status.may_drift(self.engine.paths, record):
+            from reconciler.engine.containers import limits  # noqa: PLC0415 - where there are limits only
+
+            drift = limits.drift(self.engine.paths, record)
+        return translate.observation(record, now, self.engine.containers.health(record, now), drift)
 
     def _observed_volumes(self, scope: Scope) -> tuple[ObservedVolume, ...]:
         found = []

@@ -180,8 +180,8 @@ def leases(found: Iterable[PortBinding]) -> tuple[PortLease, ...]:
     return tuple(PortLease(p.container_port, p.protocol, p.host_ip, p.host_port) for p in found)
 
 
-def observation(record: Record, status: Status, health: str = "") -> ObservedContainer:
-    """A record, its status and what health checks say, as the planner sees them."""
+def observation(record: Record, status: Status, health: str = "", drift: tuple[str, ...] = ()) -> ObservedContainer:
+    """A record and its status as the planner sees them, what health checks say, and which limits are not its own."""
     notes: dict[str, Any] = record.config.notes
     return ObservedContainer(
         id=record.id,
@@ -203,6 +203,7 @@ def observation(record: Record, status: Status, health: str = "") -> ObservedCon
         ports=bindings(record.ports),
         anonymous={m.target: m.source for m in record.mounts if m.kind == "anonymous"},
         faults=status.faults,
+        drift=drift,
         created_at=record.created,
         started_at=record.started,
         finished_at=status.finished or record.finished,

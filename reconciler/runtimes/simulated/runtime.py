@@ -58,6 +58,9 @@ UPDATABLE = frozenset(
         "pull_policy",
         "origin",
         "ports",
+        "mem_limit",
+        "cpus",
+        "pids_limit",
     }
 )
 
@@ -278,6 +281,7 @@ class Simulated:
             container.state, container.error, container.exit_code = RUNNING, "", None
             container.prepared = False
             container.stopped_by_hand, container.faults, container.restart_count = False, (), 0
+            container.drift = ()
             container.started_at = self._clock()
             container.health = STARTING if self._is_checked(container) else ""
             container.health_restarts = 0
@@ -337,7 +341,9 @@ class Simulated:
 
         def change() -> None:
             container.settings, container.origin, container.ports = new, action.origin, ports
+            container.drift = ()
 
+        changed |= set(container.drift)
         self._effect(change, container.name, "update")
         return Outcome(changed=bool(changed))
 
@@ -356,6 +362,7 @@ class Simulated:
         return Outcome()
 
     def _end(self, container: SimulatedContainer, code: int) -> None:
+        container.drift = ()
         container.state, container.exit_code, container.finished_at = EXITED, code, self._clock()
         container.health = ""
 
@@ -413,6 +420,11 @@ class Simulated:
     def break_down(self, stack: str, key: str, fault: str = "its monitor is gone") -> None:
         """Something around a running container breaks."""
         self.world.get(stack, key).faults = (fault,)
+
+    def loosen(self, stack: str, key: str, drift: str = "its memory limit is none, not 64 MiB") -> None:
+        """Somebody changes what a running container is held by."""
+        container = self.world.get(stack, key)
+        container.drift = (drift,) if container.live else ()
 
     def tear(self, stack: str, key: str) -> None:
         """The container becomes half-made, as after a power loss in the middle of its creation."""

@@ -49,6 +49,7 @@ class SimulatedContainer:
         self.exit_code: int | None = None
         self.error = ""
         self.faults: tuple[str, ...] = ()
+        self.drift: tuple[str, ...] = ()
         self.restart_count = 0
         self.health = ""
         self.health_restarts = 0
@@ -62,7 +63,7 @@ class SimulatedContainer:
     def observed(self) -> ObservedContainer:
         names = (
             "id name state stack key image image_id settings origin exit_code error stopped_by_hand restart_count "
-            "health health_restarts address ports anonymous faults created_at started_at finished_at"
+            "health health_restarts address ports anonymous faults drift created_at started_at finished_at"
         )
         return ObservedContainer(**{name: getattr(self, name) for name in names.split()})
 
