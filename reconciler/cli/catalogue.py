@@ -15,12 +15,14 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("plan", "Show what apply would do, and why; change nothing", "plan"),
             ("apply", "Make the containers be what a spec says", "apply"),
             ("down", "Remove a stack's containers; its volumes stay", "down"),
+            ("explain", "Show what a key of a spec means", "explain"),
         ),
     ),
     (
         "Containers",
         (
             ("ps", "List containers", "ps"),
+            ("stats", "Show what containers use of the machine", "stats"),
             ("port", "Show where a container's ports are published", "port"),
             ("logs", "Show what a container wrote", "logs"),
             ("exec", "Run a command in a running container", "execute"),
@@ -73,13 +75,11 @@ ELSEWHERE: dict[str, str] = {
     "create": "containers come from a spec: reconciler apply SPEC",
     "diff": "reconciler plan SPEC shows what has come apart from a spec",
     "events": "there is no stream of events yet",
-    "explain": "reconciler plan SPEC shows each step with its reasons",
     "history": "reconciler inspect IMAGE shows an image's layers",
     "info": "reconciler system info shows versions, places and how much there is",
     "ls": "reconciler ps -a lists containers",
     "push": "there is nothing that pushes images: reconciler save, then skopeo copy or docker push elsewhere",
     "run": "containers come from a spec: reconciler apply SPEC",
-    "stats": "there are no statistics yet: cgroupfs has the figures",
     "top": "reconciler exec NAME ps shows processes, where the image has ps",
     "up": "reconciler apply SPEC brings a stack up",
 }

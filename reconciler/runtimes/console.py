@@ -176,6 +176,29 @@ class CopyOptions(Frozen):
     follow: bool = False
 
 
+class Usage(Frozen):
+    """What a container has used of the machine up to `at` (monotonic seconds) and holds then; all 0 where it does not run.
+
+    `processor` is in seconds of one processor; `memory`, `memory_limit` (the machine's memory where there is none), what
+    was received and sent by the network, read from and written to block devices in bytes; `processes` counts threads.
+    """
+
+    id: str
+    name: str
+    stack: str = ""
+    key: str = ""
+    running: bool = False
+    at: float = 0.0
+    processor: float = 0.0
+    memory: int = 0
+    memory_limit: int = 0
+    received: int = 0
+    sent: int = 0
+    read: int = 0
+    written: int = 0
+    processes: int = 0
+
+
 class Console(Protocol):
     """What the verbs ask of a runtime. A `name` is a name, STACK/KEY, an id or a unique prefix of one.
 
@@ -187,6 +210,12 @@ class Console(Protocol):
 
     def container(self, name: str) -> ContainerSummary:
         """One container."""
+
+    def usage(self, names: Sequence[str] = (), *, stopped: bool = False) -> tuple[Usage, ...]:
+        """What containers use: those named, running or not, in this order; else all that run, newest first.
+
+        With `stopped` those that do not run are among all.
+        """
 
     def inspect(self, name: str, kind: str = "") -> dict[str, Any]:
         """All about one object in `docker inspect`'s form; `kind` is container, image, volume, network or "" = any."""

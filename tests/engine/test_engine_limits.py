@@ -9,7 +9,7 @@ import os
 import pytest
 from support.machine import until
 
-from reconciler.engine.containers import runtime
+from reconciler.engine.containers import runtime, statistics
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import cgroups, effects
 from reconciler.engine.records import ContainerConfig, ResourceConfig
@@ -131,6 +131,25 @@ def test_ulimits_shm_size_and_kernel_parameters_are_seen_inside(machine):
     ]
     assert (shown["ShmSize"], shown["OomScoreAdj"]) == (8 * MIB, 300)
     assert shown["Sysctls"] == {"net.core.somaxconn": "77", "kernel.shmmax": "1000000"}
+
+
+def test_usage_is_what_the_kernel_counts(machine):
+    spinner = {**SLEEP, "command": ["sh", "-c", "while :; do :; done"], "cpus": "0.05", "mem_limit": "32m"}
+    machine.apply({"containers": {"spinner": spinner, "idle": SLEEP, "done": {**SLEEP, "command": ["true"]}}})
+    before = {one.name: one for one in machine.console.usage(stopped=True)}
+    assert [one.name for one in machine.console.usage()] == ["spinner", "idle"] == [n for n in before if n != "done"]
+    assert not before["done"].running
+    machine.exec("idle", "sh", "-c", f"ping -c 1 -s 5000 {machine.engine.network.subnet().gateway}; sleep 100 &")
+    until(lambda: machine.console.usage(["spinner"])[0].processor > before["spinner"].processor)
+    until(lambda: machine.console.usage(["idle"])[0].processes == 2)
+    (idle,) = machine.console.usage(["idle"])
+    assert idle.sent > before["idle"].sent + 5000
+    assert idle.received > before["idle"].received + 5000
+    assert idle.memory_limit == statistics.machine_memory()
+    assert before["spinner"].memory_limit == 32 * MIB
+    assert 0 < before["spinner"].memory < 32 * MIB
+    (shown,) = json.loads(machine.cli("stats", "--no-stream", "--json", "stack/spinner").out)
+    assert (shown["name"], shown["memory_limit"], shown["running"]) == ("spinner", 32 * MIB, True)
 
 
 def test_names_are_those_that_are_given(machine):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 
 import jsonschema
 import pytest
@@ -26,6 +27,10 @@ ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 5), st.just(1.5), st.just("text"), st.just([]), st.just({}),
     st.just(["a"]), st.just([["a"]]), st.just([{"path": "x"}]), st.just({"a": "b"}), st.just({"a": {}}),
 )  # fmt: skip
+
+
+with open(generate.JSON_SCHEMA, encoding="utf-8") as file:
+    EDITOR = jsonschema.Draft202012Validator(json.load(file))
 
 
 def of_shape(described):
@@ -53,11 +58,11 @@ def of_shape(described):
 
 
 @given(of_shape(SHAPE).filter(lambda value: isinstance(value, dict) and value))
-def test_the_walk_and_pydantic_agree(value):
+def test_the_walk_pydantic_and_the_json_schema_agree(value):
     findings = Findings()
     root = load(decode("x", json.dumps(value).encode()), findings)
     wrong = shape.check(root, findings)
-    assert bool(wrong) == refused_by_pydantic(value)
+    assert bool(wrong) == refused_by_pydantic(value) == (not EDITOR.is_valid(value))
     left: list[tuple] = []
     shape._walk(SHAPE, root, (), left)
     assert {kind for _, kind, _ in left} <= {"missing"}, "what was wrong has been cut out"
@@ -72,9 +77,9 @@ def refused_by_pydantic(value):
 
 
 def test_generated_files_are_up_to_date():
-    for path, text in ((generate.COMPILED, generate.compiled()), (generate.JSON_SCHEMA, generate.json_schema())):
+    for path, make in generate.GENERATED.items():
         with open(path, encoding="utf-8") as file:
-            assert file.read() == text, "run python -m reconciler.spec.generate"
+            assert file.read() == make(), "run python -m reconciler.spec.generate"
 
 
 def schema():
@@ -103,11 +108,15 @@ def test_editors_find_nothing_wrong_with_good_specs(path):
     assert errors == []
 
 
-@pytest.mark.parametrize("path", glob.glob(f"{REPOSITORY}/specs/*.yaml"))
-def test_specs_that_are_shipped_resolve(path):
+@pytest.mark.parametrize("path", glob.glob(f"{REPOSITORY}/specs/**/*.yaml", recursive=True))
+def test_specs_that_are_shipped_resolve_and_name_their_schema_for_editors(path):
     with open(path, "rb") as file:
-        stack = resolve(file.read()).stack
-    assert stack.containers
+        text = file.read()
+    assert resolve(text).stack.containers
+    schema_line = re.match(rb"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert schema_line, "editors find the schema by its first line"
+    named = os.path.join(os.path.dirname(path), schema_line[1].decode())
+    assert os.path.samefile(named, generate.JSON_SCHEMA)
 
 
 def test_editors_and_we_refuse_the_same_shapes():

@@ -134,7 +134,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         private_cgroups=cgroups.form() == "v2",
         mounts=mounted,
         confinement=confinement.of(config.security, privileges.capabilities, paths.cache),
-        limits=resources.oci_resources(config.resources, swap_counted=cgroups.counts_swap()),
+        limits=resources.oci_resources(config.resources, swap_counted=cgroups.counts_swap(), v2=cgroups.form() == "v2"),
         sysctls=resources.oci_sysctls(config),
         shm_size=config.shm_size or resources.SHM_SIZE,
     )

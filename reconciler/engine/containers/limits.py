@@ -10,11 +10,11 @@ import contextlib
 import errno
 import os
 import resource
-from math import ceil, log2
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import status
-from reconciler.engine.containers.resources import UNLIMITED, Limits, limits_of
+from reconciler.engine.containers.resources import SHARES, UNLIMITED, Limits, limits_of, weight_of
 from reconciler.engine.kernel import cgroups, files
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.units import binary_size
@@ -146,7 +146,7 @@ def _writes_v2(now: Limits, wanted: Limits) -> list[Write]:
     """All but memory. A controller that the group does not have, and is not to limit by, has no file."""
     writes = []
     if now.shares != wanted.shares:
-        writes.append(("cpu.weight", str(_weights(wanted.shares)[0])))
+        writes.append(("cpu.weight", str(weight_of(wanted.shares))))
     if (now.quota, now.period) != (wanted.quota, wanted.period):
         writes.append(("cpu.max", f"{_or_max(wanted.quota)} {wanted.period}"))
     if now.cpuset != wanted.cpuset:
@@ -234,7 +234,7 @@ def _held_v2(group: str, wanted: Limits) -> dict[str, Any]:
         "memory": memory,
         "swap": both,
         "reservation": UNLIMITED if low == 0 else low,
-        "shares": wanted.shares if weight in _weights(wanted.shares) else weight and _shares(weight),
+        "shares": weight and _shares(weight, wanted.shares),
         "quota": _number(quota),
         "period": _number(period),
         "cpuset": cgroups.read(group, "cpuset.cpus"),
@@ -251,16 +251,10 @@ def _number(text: str) -> int | None:
     return UNLIMITED if int(text) >= _NO_LIMIT else int(text)
 
 
-def _weights(shares: int) -> tuple[int, int]:
-    """The weights of cgroup v2 that crun and runc make of shares: by the first formula, and by the one of newer releases."""
-    exponent = log2(shares)
-    newer = ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))
-    return 1 + (shares - 2) * 9999 // 262142, newer
-
-
-def _shares(weight: int) -> int:
-    """About the shares that come to a weight."""
-    return 2 + (weight - 1) * 262142 // 9999
+def _shares(weight: int, wanted: int) -> int:
+    """The shares that come to a weight: the wanted ones, everybody's, or the fewest of those that do."""
+    known = (shares for shares in (wanted, SHARES) if weight_of(shares) == weight)
+    return next(known, 0) or bisect_left(range(2, 262_144), weight, key=weight_of) + 2
 
 
 def _spelled(field: str, value: int | str) -> str:

@@ -20,6 +20,7 @@ from reconciler.runtimes.console import (
     LogRecord,
     PulledImage,
     RemovedImages,
+    Usage,
     VolumeSummary,
     never,
     unseen,
@@ -94,6 +95,22 @@ class EmbeddedConsole:
             oom=now.oom,
             error=status.why(record, now),
         )
+
+    def usage(self, names: Sequence[str] = (), *, stopped: bool = False) -> tuple[Usage, ...]:
+        """What containers use; one that ends in this moment counts as one that runs and uses nothing."""
+        from reconciler.engine.containers import statistics  # noqa: PLC0415 - for this verb only
+
+        containers = self.engine.containers
+        records = [containers.find(name) for name in names] if names else reversed(containers.every())
+        found = []
+        for record in records:
+            running = containers.status(record).state in (catalog.RUNNING, status.PAUSED)
+            if not (running or stopped or names):
+                continue
+            notes = record.config.notes
+            who = Usage(record.id, record.name, notes.get("stack", ""), notes.get("key", ""), running)
+            found.append(replace(who, **vars(statistics.read(self.engine.paths, record))) if running else who)
+        return tuple(found)
 
     def _image_name(self, record: Record) -> str:
         """The name that was asked for while it stands for the container's image, else the image's short id."""

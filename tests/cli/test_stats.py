@@ -1,0 +1,80 @@
+"""`reconciler stats`: tables and rates, on a machine whose containers come and go."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machines import Shelf, not_found
+
+from reconciler.cli.verbs import stats
+from reconciler.kits.frozen import replace
+from reconciler.runtimes.console import Usage
+
+WEB = Usage(
+    *("7f3a" * 16, "web", "blog", "web", True, 100.0, 7.0, 25 << 20, 100 << 20, 1234, 5600, 0, 72_800_000),
+    processes=12,
+)
+JOB = Usage("00aa" * 16, "job", "blog", "job")
+HEADER = "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O          BLOCK I/O     PIDS"
+
+
+class Metered(Shelf):
+    """Each look gives the next of `looks`; the last one ends with Ctrl-C."""
+
+    def __init__(self, *looks):
+        super().__init__()
+        self.looks = list(looks)
+
+    def usage(self, names=(), *, stopped=False):
+        if not self.looks:
+            raise KeyboardInterrupt
+        found = self.looks.pop(0)
+        if names and names[0] not in [one.name for one in found]:
+            raise not_found("container", names[0])
+        return tuple(one for one in found if (one.name in names if names else one.running or stopped))
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(stats, "INTERVAL", 0.0)
+
+
+def later(usage, seconds, processor):
+    return replace(usage, at=usage.at + seconds, processor=usage.processor + processor)
+
+
+def test_a_rate_is_made_of_two_looks(call):
+    machine = Metered([WEB, JOB], [later(WEB, 2.0, 3.0), JOB])
+    assert call(machine, "stats", "--no-stream", "-a").out.splitlines() == [
+        HEADER,
+        "7f3a7f3a7f3a   web       150.00%   25MiB / 100MiB      25.00%    1.23kB / 5.6kB   0B / 72.8MB   12",
+        "00aa00aa00aa   job       0.00%     0B / 0B             0.00%     0B / 0B          0B / 0B       0",
+    ]
+    assert not machine.looks
+
+
+def test_json_has_numbers(call):
+    machine = Metered([WEB, JOB], [later(WEB, 2.0, 3.0), JOB])
+    (web,) = json.loads(call(machine, "stats", "--no-stream", "--json").out)
+    assert (web["stack"], web["cpu_percent"], web["memory_percent"], web["processes"]) == ("blog", 150.0, 25.0, 12)
+    ran = call(Metered([WEB], [later(WEB, 1.0, 0.5)], [later(WEB, 2.0, 0.75)]), "stats", "--json")
+    assert ran.code == 130
+    assert [json.loads(line)[0]["cpu_percent"] for line in ran.out.splitlines()] == [50.0, 25.0]
+
+
+def test_what_comes_counts_from_its_second_look_and_what_goes_stays_when_it_was_named(call):
+    looks = [[JOB], [WEB], [later(WEB, 1.0, 0.1)], []]
+    ran = call(Metered(*looks), "stats")
+    assert [line.split()[2] for line in ran.out.splitlines() if " web " in line] == ["--", "10.00%"]
+    ran = call(Metered([WEB], [later(WEB, 1.0, 0.1)], []), "stats", "web")
+    assert [line.split()[:3] for line in ran.out.splitlines() if " web " in line] == [
+        ["7f3a7f3a7f3a", "web", "10.00%"],
+        ["--", "web", "--"],
+    ]
+    assert call(Metered([JOB]), "stats", "web").code == 1
+
+
+def test_one_that_was_started_again_does_not_count_backwards(call):
+    again = replace(WEB, at=101.0, processor=0.5)
+    assert json.loads(call(Metered([WEB], [again]), "stats", "--no-stream", "--json").out)[0]["cpu_percent"] == 0.0
