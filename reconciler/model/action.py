@@ -28,9 +28,10 @@ class Kept(Frozen):
 
 
 class PullImage(Frozen):
-    """Fetch an image from its registry under `reference`."""
+    """Fetch an image from its registry under `reference`, for `platform` (os/arch[/variant], "" = this machine's)."""
 
     reference: str
+    platform: str = ""
 
     verb = "pull"
 

@@ -103,6 +103,8 @@ def _problem(
     stack: Stack, observed: Observed, options: Options, pull: bool, eager: list[Decision], needing: list[Decision]
 ) -> ReconcilerError | None:
     """Why an image can't be had as it is asked for."""
+    if needing and (clash := _platform_clash(stack, needing)):
+        return clash
     unwilling = [d.wanted for d in needing if d.wanted and (not pull or policy_of(d.wanted, options) == "never")]
     if unwilling:
         return _absent(unwilling[0], pull, options, _position(stack, unwilling[0], "image"))
@@ -128,6 +130,21 @@ def _problem(
             hint="; ".join(text for text in (remote.hint, way_out) if text),
         )
     return None
+
+
+def _platform_clash(stack: Stack, needing: list[Decision]) -> ReconcilerError | None:
+    """One name stands for one image here, so two containers can't have it for two platforms."""
+    first = needing[0].wanted
+    other = next((d.wanted for d in needing if d.wanted and first and d.wanted.platform != first.platform), None)
+    if first is None or other is None:
+        return None
+    return ReconcilerError(
+        f"containers {first.key} and {other.key} want image {other.image} for different platforms "
+        f"({first.platform or 'this one'} and {other.platform or 'this one'})",
+        code="platform",
+        position=_position(stack, other, "platform"),
+        hint="name one of them by its digest: IMAGE@sha256:...",
+    )
 
 
 def _position(stack: Stack, wanted: Container, field: str) -> Position | None:

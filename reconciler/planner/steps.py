@@ -150,7 +150,8 @@ def steps_up(
     if network_faults and any(d.live and not d.stops for d in decisions.values()):
         draft.add(_REPAIR, "", RepairNetwork(), REPAIR, [Reason(fault) for fault in network_faults])
     for reference, reasons in pulls.items():
-        draft.add(_PULL, reference, PullImage(reference), PULL, reasons)
+        platform = next(c.platform for c in stack.containers.values() if c.image == reference)
+        draft.add(_PULL, reference, PullImage(reference, platform), PULL, reasons)
     for key in volumes:
         reason = Reason("it is not there", position=stack.position_of("volumes", key))
         draft.add(_VOLUME, key, CreateVolume(stack.name, stack.volumes[key]), CREATE, [reason])

@@ -9,6 +9,7 @@ from planner_cases import stack
 from random_stacks import IMAGES, edits, look_and_plan, machine_with
 
 from reconciler.executor import virtual
+from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
 from reconciler.loop.converge import PassReporter
 from reconciler.loop.pulling import pull_first
@@ -235,3 +236,15 @@ def test_a_registry_out_of_reach_stops_a_plan_only_where_the_policy_needs_it(mac
     assert caught.value.code == "unreachable"
     assert look_and_plan(machine, WEB, pull="missing").empty
     assert look_and_plan(machine, WEB, pull="never").empty
+
+
+def test_a_pull_is_for_the_platform_that_its_containers_want():
+    machine = Simulated(registry=["app:1", "db:1"])
+    both = "{web: {image: app:1, platform: linux/arm64}, job: {image: app:1, platform: %s}, db: {image: db:1}}"
+    made = look_and_plan(machine, stack("containers: " + both % "linux/arm64")[0])
+    pulls = {step.action for step in made.steps if isinstance(step.action, PullImage)}
+    assert pulls == {PullImage("app:1", "linux/arm64"), PullImage("db:1")}
+    with pytest.raises(
+        ReconcilerError, match=r"job and web want image app:1 for different platforms \(linux/386 and linux/arm64\)"
+    ):
+        look_and_plan(machine, stack("containers: " + both % "linux/386")[0])

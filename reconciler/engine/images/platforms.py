@@ -157,7 +157,7 @@ def _takes(path: str, header: bytes) -> bool:
 def check(asked: str, image: str | None, reference: str) -> tuple[str, str] | None:
     """What is wrong (message, hint) with a container that wants an image for the platform `asked`, "" for any.
 
-    `image` is the platform of the one that is here, None where there is none yet: a pull brings this machine's.
+    `image` is the platform of the one that is here, None where there is none yet.
     """
     actual = parse(image) if image else None
     target = wanted(asked).any_of[0] if asked else actual
@@ -169,11 +169,9 @@ def check(asked: str, image: str | None, reference: str) -> tuple[str, str] | No
             + ", ".join(map(str, of_machine().any_of)),
             "use an image for this machine, or install an emulator: apt-get install qemu-user-static binfmt-support",
         )
-    fetch = f"fetch it: reconciler pull --platform {target} {reference}"
     if asked and actual and rank(actual, wanted(asked)) is None:
+        fetch = f"fetch it: reconciler pull --platform {target} {reference}"
         return f"image {reference} is here for {actual}, not for {target}", fetch
-    if asked and image is None and rank(target, of_machine()) != 0:
-        return f"image {reference} is not here for {target}", fetch
     return None
 
 

@@ -198,6 +198,7 @@ class EmbeddedRuntime:
         try:
             pulled = self.engine.images.pull(
                 action.reference,
+                platform=action.platform,
                 progress=Words(context.progress).heard,
                 cancelled=context.cancelled,
                 deadline=context.deadline,
