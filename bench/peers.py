@@ -28,6 +28,7 @@ class Peer:
     name = ""
     title = ""
     hide_unified = False
+    checks_health = True
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -95,6 +96,8 @@ class Loop(Peer):
             words += ["--env", f"{name}={value}"]
         if container.volume:
             words += ["--volume", ":".join(container.volume)]
+        if container.check:
+            words += ["--health-cmd", container.check]
         if container.port:
             words += ["--publish", ":".join(str(port) for port in container.port)]
         return [*words, *self._network(stack, container), IMAGE, *container.command]
@@ -165,6 +168,7 @@ class Compose(Peer):
 
     name = "compose"
     title = "docker-compose"
+    checks_health = False  # that is dockerd, who is measured already
 
     def prepare(self, image: str) -> None:
         socket = start_dockerd(self.sandbox)
@@ -211,6 +215,7 @@ class PodmanRun(Loop):
     name = "podman"
     title = "`podman run` loop"
     hide_unified = True
+    checks_health = False  # it leaves that to timers of systemd
     _network_name = "bench"
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -322,6 +327,8 @@ def services(key: str, stack: Stack) -> list[str]:
             lines += [f"    links: [{', '.join(container.links)}]"]
         if container.port:
             lines += [f'    ports: ["{container.port[0]}:{container.port[1]}"]']
+        if container.check:
+            lines += [f'    healthcheck: {{test: "{container.check}"}}']
         if container.volume:
             lines += [f'    volumes: ["{":".join(container.volume)}"]']
     if stack.volumes:

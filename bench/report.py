@@ -32,6 +32,7 @@ _WORDS = {
     "ps": "ps",
     "heal": "heal after kill -9",
     "pull": "pull and unpack",
+    "idle": "a minute of health checks",
 }
 
 

@@ -5,7 +5,7 @@
     make bench QUICK=1             one small round, to see that it works; docs are left alone
     make bench ROUNDS=3            so many rounds of everything
     make bench ONLY=podman         beside one peer only (names: docker compose podman); docs are left alone
-    make bench PART=pull           one part only (names: pair chain crowd crowd-large heal pull); docs are left alone
+    make bench PART=pull           one part only (names: pair chain crowd crowd-large checked heal pull); docs are left alone
 
 Each peer has a sandbox of its own (see sandbox.py). A round does the same with one peer after the other, and each round
 begins with another one. The first round warms up and does not count.
@@ -45,6 +45,10 @@ FOLDER = os.path.join(PROJECT, "build/bench")
 RESULTS = os.path.join(PROJECT, "build/bench.json")
 DOCUMENT = os.path.join(PROJECT, "docs/benchmarks.md")
 
+MINUTE = 60.0
+WARM = 35.0
+"""Seconds from the start of containers until each has been probed at least once by every peer."""
+
 LONG_ENOUGH = 10.5
 """Seconds that a container has run before it is killed: by then every peer restarts it at once."""
 
@@ -55,6 +59,7 @@ TITLES = {
     "crowd-large": "{} independent",
     "heal": "one container",
     "pull": "200 MB image",
+    "checked": "{} with a health check",
 }
 
 
@@ -69,7 +74,7 @@ class Bench:
         self._values = 0
 
     def everything(self, part: str = "") -> None:
-        """A warm-up of the pair, then all stacks, healing and pulling; only one of these with `part`."""
+        """A warm-up of the pair, then all stacks, health checks, healing and pulling; only one of these with `part`."""
         if part == "pull":
             self._pull()
             return
@@ -84,6 +89,8 @@ class Bench:
         for name, stack, operations in plan:
             if part in ("", name):
                 self._in_turn(name, self.rounds[name], partial(self._life, name, stack, operations))
+        if part in ("", "checked"):
+            self._in_turn("checked", self.rounds["checked"], self._idle)
         if part in ("", "heal"):
             self._heal()
         if not part:
@@ -114,6 +121,20 @@ class Bench:
             self._operation(name, "change", peer, peer.change(stack), stack)
         self._operation(name, "down", peer, peer.down(stack), stack)
         peer.sandbox.run(*peer.forget(stack))
+
+    def _idle(self, peer: Peer) -> None:
+        """What a minute costs in which nothing happens but health checks."""
+        if not peer.checks_health:
+            return
+        stack = stacks.checked(self.sizes["checked"])
+        peer.write(stack)
+        peer.sandbox.run(*peer.up(stack), wanted=[container.command for container in stack.containers])
+        time.sleep(WARM)
+        before = peer.sandbox.cpu()
+        time.sleep(MINUTE)
+        self._note("checked/idle", peer, cpu=peer.sandbox.cpu() - before)
+        self.memory.setdefault("checked", {})[peer.name] = peer.sandbox.memory(stacks.PROGRAM)
+        peer.sandbox.run(*peer.down(stack))
 
     def _with_new_value(self, stack: Stack, peer: Peer) -> Stack:
         self._values += 1
@@ -239,10 +260,10 @@ def main() -> int:
         print("make bench needs root: it makes namespaces and containers", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5, "pull": 5}
-    sizes = {"chain": 10, "crowd": 50, "crowd-large": 200}
+    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5, "checked": 1, "pull": 5}
+    sizes = {"chain": 10, "crowd": 50, "crowd-large": 200, "checked": 200}
     if options.quick:
-        rounds, sizes = dict.fromkeys(rounds, 1), {"chain": 4, "crowd": 8, "crowd-large": 16}
+        rounds, sizes = dict.fromkeys(rounds, 1), {"chain": 4, "crowd": 8, "crowd-large": 16, "checked": 8}
     if options.rounds:
         rounds = dict.fromkeys(rounds, options.rounds)
     others = options.only or ["podman", "docker", "compose"]

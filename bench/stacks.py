@@ -11,13 +11,14 @@ PROGRAM = "busybox"
 
 @dataclass(frozen=True)
 class Container:
-    """`port` is (host, container); `volume` is (name, target)."""
+    """`port` is (host, container); `volume` is (name, target); `check` is a shell command that checks its health."""
 
     key: str
     links: tuple[str, ...] = ()
     port: tuple[int, int] | None = None
     volume: tuple[str, str] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    check: str = ""
 
     @property
     def command(self) -> list[str]:
@@ -64,3 +65,8 @@ def chain(length: int) -> Stack:
 def crowd(size: int) -> Stack:
     """Containers that know nothing of each other."""
     return Stack(f"crowd{size}", tuple(Container(f"one{n}") for n in range(size)), linked=False)
+
+
+def checked(size: int) -> Stack:
+    """The same, each with a health check, as often as is the default everywhere (every 30 seconds)."""
+    return Stack(f"checked{size}", tuple(Container(f"well{n}", check="true") for n in range(size)), linked=False)
