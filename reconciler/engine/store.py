@@ -217,6 +217,9 @@ class Store:
             return self._connection
         self._keep_room()
         self._lock_fd = files.create(self._paths.store + ".lock", 0o600, 0)
+        if not os.path.exists(self._paths.store):
+            # It holds values of variables: SQLite would have everybody read it wherever it is copied to.
+            os.close(files.create(self._paths.store, 0o600, 0))
         try:
             connection = sqlite3.connect(self._paths.store, timeout=60.0, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 
 import pytest
@@ -336,6 +337,8 @@ def test_a_spec_reaches_the_kernel_and_an_edited_profile_is_a_change(machine):
         }
     }
     machine.apply(stack)
+    for name in ("store.db", "store.db-wal"):
+        assert stat.S_IMODE(os.stat(os.path.join(machine.root, name)).st_mode) == 0o600
     facts = facts_of(machine.record("box").pid)
     assert (facts["NoNewPrivs"], facts["Seccomp"], held(facts)) == ("1", "2", NUMBERS["CAP_NET_RAW"])
     assert "No space left" in machine.cli("exec", "box", "mkdir", "/tmp/x", code=1).err
@@ -360,6 +363,25 @@ def test_what_this_machine_cannot_give_is_refused_in_the_plan(machine, monkeypat
     (refusal,) = refusals([wanted], lambda _image: "")
     assert refusal.field == "cap_add"
     assert refusal.message == "this machine has no CAP_SYS_ADMIN to give"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("group_add", ["staff", "nosuch"], "unable to find group nosuch"),
+        ("tmpfs", ["/run", "/proc/sys"], "wants a tmpfs at /proc/sys"),
+        ("tmpfs", ["/etc/passwd"], "a tmpfs is a folder and /etc/passwd in the image is a file"),
+        ("working_dir", "/proc/1/cwd", "leads into /proc"),
+    ],
+)
+def test_what_the_image_can_not_take_is_an_error_at_its_place(machine, key, value, message):
+    said = machine.apply({"containers": {"box": {**SLEEP, key: value}}}, code=1).err
+    assert message in said
+    with open(os.path.join(machine.folder, "stack.yaml"), encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    line = int(re.match(r"error: \S*stack\.yaml:(\d+):", said)[1])
+    assert any(f"{key}:" in text for text in lines[max(0, line - 3) : line]), said
+    assert not machine.console.containers()
 
 
 def test_a_working_folder_does_not_lead_into_proc(machine):

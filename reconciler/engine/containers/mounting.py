@@ -38,7 +38,7 @@ def resolve(
     volumes-from source that is not there, and for a target that can't be mounted on.
     """
     found: dict[str, ResolvedMount] = {}
-    in_memory = {_checked(tmpfs.target, config.name) for tmpfs in config.tmpfs}
+    in_memory = {_checked(tmpfs.target, config.name, "tmpfs") for tmpfs in config.tmpfs}
     earlier = volumes.anonymous_of(connection, config.owner)
     for inherited in config.volumes_from:
         source = catalog.by_name(connection, inherited.source)
@@ -58,7 +58,7 @@ def resolve(
         if target in in_memory:
             raise ReconcilerError(
                 f"container {config.name} has both a volume and a tmpfs at {target}",
-                code="mount",
+                code="tmpfs",
                 hint="take one of them out",
             )
         found[target] = _own(connection, config.owner, mount, target, earlier, now)
@@ -74,13 +74,13 @@ def _normal(target: str) -> str:
     return os.path.normpath("/" + target.lstrip("/"))
 
 
-def _checked(target: str, whose: str) -> str:
+def _checked(target: str, whose: str, kind: str = "volume") -> str:
     """The target, normal; ReconcilerError where the container's own system file systems are, or its root."""
     normal = _normal(target)
     if normal in ("/", "/dev") or normal.startswith(("/proc/", "/sys/")) or normal in ("/proc", "/sys"):
         raise ReconcilerError(
-            f"{whose} wants a volume at {target}: nothing can be mounted at /, at /dev, nor at or below /proc and /sys",
-            code="mount",
+            f"{whose} wants a {kind} at {target}: nothing can be mounted at /, at /dev, nor at or below /proc and /sys",
+            code="mount" if kind == "volume" else kind,
             hint="choose another target",
         )
     return normal
@@ -209,6 +209,6 @@ def check_kinds(mounts: Sequence[BindMount | TmpfsMount], root: Rooted) -> None:
             kinds = ("a file", "a folder") if target_is_folder else ("a folder", "a file")
             raise ReconcilerError(
                 f"{source} is {kinds[0]} and {mount.target} in the image is {kinds[1]}: it can't be mounted there",
-                code="mount",
+                code="tmpfs" if isinstance(mount, TmpfsMount) else "mount",
                 hint="mount a file onto a file and a folder onto a folder",
             )

@@ -45,7 +45,7 @@ def resolve(spec: str, passwd: str, group: str, added: Sequence[str] = ()) -> Us
     groups = tuple(sorted({number for _, number, members in _groups(group) if login and login in members}))
     if group_name:
         gid, groups = _group_id(group_name, group), ()
-    further = (_group_id(name, group) for name in added)
+    further = (_group_id(name, group, "group") for name in added)
     return User(uid, gid, tuple(dict.fromkeys((gid, *groups, *further))), home or "/")
 
 
@@ -67,7 +67,7 @@ def _groups(group: str) -> Iterator[tuple[str, int, tuple[str, ...]]]:
             yield parts[0], number, tuple(parts[3].split(","))
 
 
-def _group_id(name: str, group: str) -> int:
+def _group_id(name: str, group: str, code: str = "user") -> int:
     for found, number, _ in _groups(group):
         if name == found:
             return number
@@ -75,7 +75,7 @@ def _group_id(name: str, group: str) -> int:
         return given
     raise ReconcilerError(
         f"unable to find group {name}: no matching entries in group file",
-        code="user",
+        code=code,
         hint="use a group of the image, or a number",
     )
 
