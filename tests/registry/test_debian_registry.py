@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import ssl
 import subprocess
 from contextlib import contextmanager
@@ -156,6 +157,7 @@ def test_the_password_is_read_from_a_terminal_without_an_echo(machine):
 def read_until(descriptor, words):
     said = b""
     while words not in said:
+        assert select.select([descriptor], [], [], 60)[0], said
         said += os.read(descriptor, 4096)
     return said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from reconciler.kits.references import DEFAULT_REGISTRY, parse
 from reconciler.kits.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from reconciler.cli.parser import Parser
@@ -76,27 +78,28 @@ def _checked(password: str) -> str:
 
 def _ask(prompt: str, *, hidden: bool = False) -> str:
     """A line from the terminal, its echo off for what is to be hidden."""
-    sys.stderr.write(prompt)
-    sys.stderr.flush()
-    if not hidden:
+    with _no_echo() if hidden else contextlib.nullcontext():
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
         answer = sys.stdin.readline()
-    else:
-        answer = _without_echo()
+    if hidden:
         sys.stderr.write("\n")
     if not answer.strip():
         raise UsageError("nothing was typed")
     return answer.rstrip("\r\n")
 
 
-def _without_echo() -> str:
+@contextlib.contextmanager
+def _no_echo() -> Iterator[None]:
+    """The terminal's echo is off from before the prompt on: what is typed at once is neither shown nor lost."""
     import termios  # noqa: PLC0415 - on a terminal only
 
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    changed = before[:]
+    changed = [*before]
     changed[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSAFLUSH, changed)
+    termios.tcsetattr(terminal, termios.TCSADRAIN, changed)
     try:
-        return sys.stdin.readline()
+        yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
