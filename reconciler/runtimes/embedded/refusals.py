@@ -7,6 +7,7 @@ judge is asked only where the field is set, so a stack without such fields costs
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model.desired import Container
@@ -43,10 +44,16 @@ _JUDGES: dict[str, _Judge] = {
 }  # fmt: skip
 
 
-def _platform(container: Container, platform_of: Callable[[str], str | None]) -> tuple[str, str] | None:
-    from reconciler.engine.images import platforms  # noqa: PLC0415 - for a look only
+_USUAL = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(os.uname().machine)
 
-    return platforms.check(container.platform, platform_of(container.image), container.image)
+
+def _platform(container: Container, platform_of: Callable[[str], str | None]) -> tuple[str, str] | None:
+    actual = platform_of(container.image)
+    if not container.platform and actual in (_USUAL, "", None):
+        return None
+    from reconciler.engine.images import platforms  # noqa: PLC0415 - hardly ever
+
+    return platforms.check(container.platform, actual, container.image)
 
 
 _UNSET = {name: value for name, value in Container.defaults().items() if name in _JUDGES}
