@@ -125,12 +125,25 @@ def _pairs(before: list[str], after: list[str], slot: Callable[[str], str]) -> I
             yield (left[index] if index < len(left) else None), (right[index] if index < len(right) else None)
 
 
+_SIZES = frozenset(("mem_limit", "mem_reservation", "memswap_limit", "shm_size"))
+
+
 def _spelled(name: str, value: Any) -> str | None:
     if value is None:
         return None
+    if name in _SIZES:
+        return _size(int(value))
     if isinstance(value, list):
         return json.dumps(masked_words([str(word) for word in value]), ensure_ascii=False)
     return masked(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _size(count: int) -> str:
+    """As one writes it in a spec: "48m"; exact, so that two sizes never look the same."""
+    for unit, power in (("g", 30), ("m", 20), ("k", 10)):
+        if count > 0 and count % (1 << power) == 0:
+            return f"{count >> power}{unit}"
+    return str(count)
 
 
 def _place(container: Container, field: str, path: tuple[str, ...], will: str | None) -> tuple[str | int, ...]:

@@ -59,7 +59,13 @@ UPDATABLE = frozenset(
         "origin",
         "ports",
         "mem_limit",
+        "mem_reservation",
+        "memswap_limit",
         "cpus",
+        "cpu_shares",
+        "cpu_period",
+        "cpu_quota",
+        "cpuset",
         "pids_limit",
     }
 )
