@@ -114,7 +114,8 @@ def test_a_crash_loop_is_ended_by_hand_and_begins_anew(machine, verb):
     until(lambda: (r := machine.record("loop")).restarts >= 3 and r.state == "restarting")
     machine.cli(verb, "loop")
     ended = machine.record("loop")
-    assert (ended.state, ended.exit_code, machine.state("loop")) == ("exited", 4, "exited")
+    assert (ended.state, machine.state("loop")) == ("exited", "exited")
+    assert ended.exit_code in (4, 137), "of its last end, or it was running just then"
     assert ended.restarts >= 3
     machine.cli("start", "loop")
     assert machine.record("loop").restarts < ended.restarts

@@ -183,3 +183,24 @@ def test_a_process_that_is_gone_does_not_hold_its_start_up(machine):
     until(lambda: not processes.start_time(record.pid))
     machine.engine.lifecycle.start("web")
     assert is_back(machine, "web", record)
+
+
+def waits_for(path):
+    """Whether somebody waits for the lock on this file."""
+    number = f":{os.stat(path).st_ino} "
+    with open("/proc/locks", encoding="ascii") as table:
+        return any("->" in line and number in line for line in table)
+
+
+def test_who_waits_for_a_container_that_goes_leaves_nothing_of_it(machine):
+    machine.apply({"containers": {"web": SLEEP}})
+    machine.cli("stop", "web")
+    record, lifecycle = machine.record("web"), machine.engine.lifecycle
+    path = os.path.join(machine.paths.locks, record.id)
+    with lifecycle.lock(record.id):
+        waiting = threading.Thread(target=machine.engine.settling.settle, args=(record.id,))
+        waiting.start()
+        until(lambda: waits_for(path))
+        lifecycle._remove(record)
+    waiting.join(30)
+    assert not os.path.exists(path)

@@ -26,7 +26,6 @@ from reconciler.kits.errors import ReconcilerError
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from reconciler.engine.containers.registry import Registry
     from reconciler.engine.images.catalog import Images
@@ -71,9 +70,16 @@ class Lifecycle:
                 self._runtime = OciRuntime.choose(self.paths)
             return self._runtime
 
-    def lock(self, container_id: str) -> AbstractContextManager[None]:
-        """Who changes a container holds this."""
-        return locks.held(os.path.join(self.paths.locks, container_id))
+    @contextlib.contextmanager
+    def lock(self, container_id: str) -> Iterator[None]:
+        """Who changes a container holds this. Its file goes with the container, whoever has waited for it meanwhile."""
+        path = os.path.join(self.paths.locks, container_id)
+        with locks.held(path):
+            try:
+                yield
+            finally:
+                if self.registry.get(container_id) is None:
+                    files.remove_file(path)
 
     # --- create -----------------------------------------------------------------------------------------------------
 
@@ -295,7 +301,8 @@ class Lifecycle:
         number = self.stop_signal(record)
         grace = record.config.stop_timeout if timeout is None else timeout
         if stopping.end(self.paths, record, number, grace, lambda: self._shut(record), cancelled):
-            with self._lock_while_it_exists(record.id) as again:
+            with self.lock(record.id):
+                again = self.registry.get(record.id)
                 if again and again.generation == record.generation:
                     self.conclude(again)
         return True
@@ -304,15 +311,6 @@ class Lifecycle:
         """The number of the signal that asks the container to end."""
         image = self.images.resolve(record.image)
         return stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
-
-    @contextlib.contextmanager
-    def _lock_while_it_exists(self, container_id: str) -> Iterator[Record | None]:
-        """The container's lock and record; None, and no lock file left behind, when it was removed meanwhile."""
-        with self.lock(container_id):
-            record = self.registry.get(container_id)
-            yield record
-        if record is None:
-            files.remove_file(os.path.join(self.paths.locks, container_id))
 
     def _shut(self, record: Record) -> None:
         """Lead no new connection to the container; what is connected goes on."""
@@ -416,7 +414,6 @@ class Lifecycle:
                 files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
                 stopping.kill(self.paths, record)
             self._remove(record)
-        files.remove_file(os.path.join(self.paths.locks, record.id))
         if with_volumes or not record.started:
             names = [mount.source for mount in record.mounts if mount.kind == mounting.ANONYMOUS]
             volumes.discard(self.paths, self.store, names, since=0.0 if with_volumes else record.created)

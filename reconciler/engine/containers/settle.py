@@ -77,7 +77,7 @@ class Settling:
         a pace of its own. A failure of the restart counts as another end: it is tried again after the next delay.
         """
         if self._registry.get(container_id) is None:
-            return 0.0  # before the lock: its file would be made anew for nobody
+            return 0.0
         with self._lifecycle.lock(container_id):
             record = self._registry.get(container_id)
             if record is None or record.phase != catalog.READY:
