@@ -79,6 +79,7 @@ ELSEWHERE: dict[str, str] = {
     "info": "reconciler system info shows versions, places and how much there is",
     "ls": "reconciler ps -a lists containers",
     "push": "there is nothing that pushes images: reconciler save, then skopeo copy or docker push elsewhere",
+    "rename": "set container_name in the spec, then reconciler apply SPEC",
     "run": "containers come from a spec: reconciler apply SPEC",
     "top": "reconciler exec NAME ps shows processes, where the image has ps",
     "up": "reconciler apply SPEC brings a stack up",
