@@ -86,7 +86,7 @@ def of(paths: Paths, record: Record) -> Status:
             return Status(catalog.CREATED if new else catalog.EXITED, record.exit_code, record.finished)
         faults = () if monitor_lives(record) else (MONITOR_GONE,)
         paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
-        oom = ending.heard_of_memory(paths, record.id)
+        oom = _has_met_its_limit(paths, record)
         return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults, oom)
     if record.state == catalog.RUNNING:
         ended = ending.exit_code(paths, record.id) if record.boot == _boot() else None
@@ -95,6 +95,13 @@ def of(paths: Paths, record: Record) -> Status:
         code, when = ended or (None, 0.0)
         return Status(catalog.EXITED, code, when, oom=ending.was_out_of_memory(paths, record.id))
     return Status(record.state, record.exit_code, record.finished, oom=record.oom)
+
+
+def _has_met_its_limit(paths: Paths, record: Record) -> bool:
+    """Whether memory has run out in a run that goes on. On cgroup v2 conmon does not hear of a child (conmon 2.1)."""
+    if record.config.resources.memory:
+        return cgroups.oom_kills(f"{paths.cgroup}/{record.id}") > 0
+    return ending.heard_of_memory(paths, record.id)
 
 
 def why(record: Record, now: Status) -> str:
