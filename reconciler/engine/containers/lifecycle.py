@@ -369,7 +369,7 @@ class Lifecycle:
             if runs:
                 record = self.must(record.id)
                 self._mark_for_settling(record)
-                upkeep.begin(self.paths, record, self.images.resolve(record.image))
+                upkeep.begin(self.paths, record, self.images.resolve(record.image), anew=False)
                 upkeep.probe(self.paths, record)
         if runs:
             self._look_after_log(config)

@@ -150,16 +150,25 @@ class Prober:
         found = {}
         images: dict[str, ImageConfig] = {}
         for record in self._engine.containers.every():
-            if record.state == catalog.RUNNING and status.lives(record) and journal.status(self._paths, record):
+            if not self._is_checked(record):
+                continue
+            try:
                 if record.image not in images:
                     images[record.image] = self._engine.images.resolve(record.image)
-                check = check_of(record.config.health, images[record.image])
-                if check:
-                    found[record.id] = self._patient(record, images[record.image], check)
+            except ReconcilerError as error:
+                helpers.note(self._paths, f"health check of container {record.name}: {error}")
+                continue
+            if check := check_of(record.config.health, images[record.image]):
+                found[record.id] = self._patient(record, images[record.image], check)
         for container_id in self._patients.keys() - found.keys():
             self._drop(self._patients[container_id])
         self._patients = found
         return bool(found)
+
+    def _is_checked(self, record: Record) -> bool:
+        """Whether it runs, and not just waits to be let go, and its run is one that is checked."""
+        lives = record.state == catalog.RUNNING and status.lives(record)
+        return lives and bool(journal.status(self._paths, record)) and not status.waits(self._paths, record)
 
     def _patient(self, record: Record, image: ImageConfig, check: Check) -> Patient:
         known = self._patients.get(record.id)

@@ -24,13 +24,16 @@ POKE = ".look"
 _CODE = "from reconciler.engine.containers.health.prober import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
-def begin(paths: Paths, record: Record, image: ImageConfig) -> None:
-    """A run of the container begins, or its check has changed: starting where it is checked. The caller holds its lock."""
+def begin(paths: Paths, record: Record, image: ImageConfig, *, anew: bool = True) -> None:
+    """A run of the container begins, or (without `anew`) its check has changed: what is checked for the first time is
+
+    starting, and of what is not checked nothing is known. The caller holds the container's lock.
+    """
     from reconciler.engine.containers.health.check import check_of  # noqa: PLC0415 - not for who only looks
 
     if check_of(record.config.health, image) is None:
         journal.forget(paths, record.id)
-    elif not journal.status(paths, record):
+    elif anew or not journal.status(paths, record):
         journal.write(paths, record.id, record.generation, Verdict())
 
 
