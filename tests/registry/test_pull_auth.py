@@ -8,7 +8,7 @@ import os
 import stat
 
 import pytest
-from registrylab import Tokens, content, layer_of, on, reply
+from registrylab import Tokens, configured, content, layer_of, on, reply
 
 from reconciler.engine.images.registry import sessions
 from reconciler.engine.images.registry.authority import challenges
@@ -107,7 +107,9 @@ def test_a_token_without_credentials_is_enough_where_the_server_gives_one(hub, o
     assert "Authorization" not in other.requests[0].headers
 
 
-def test_a_token_that_runs_out_during_a_pull_is_renewed(hub, other, images):
+def test_a_token_that_runs_out_during_a_pull_is_renewed(hub, other, images, tmp_path, monkeypatch):
+    # One after another: layers that come side by side would use up each other's tokens.
+    monkeypatch.setenv("RECONCILER_CONFIG", configured(tmp_path, hub, pull={"parallel": 1}))
     hub.image(layers=[layer_of(f"file{number}") for number in range(5)])
     tokens = Tokens(hub, other, uses=2)
     images.pull(f"{hub.address}/app:1")
