@@ -204,8 +204,10 @@ def end_keeper(paths: Paths) -> None:
 def until_gone(look: Callable[[], list[Any]], limit: float = 60.0) -> list[Any]:
     """What `look` still finds after a while: monitors and links need a moment to go."""
     end = time.monotonic() + limit
+    pause = 0.01
     while (found := look()) and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.5)  # a look starts programs, which on a slow machine hold up what it waits for
     return found
 
 

@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 STATE = "/var/lib/tests.json"
-TESTS = "/project/tests/vm/guest"
 NO_TESTS = 5  # pytest's exit code
 
 
@@ -20,7 +19,7 @@ def main() -> None:
     with open("/project/order.json", encoding="utf-8") as file:
         order = json.load(file)
     if not os.path.exists(STATE):
-        codes = [pytest("test_*.py", order["arguments"])]
+        codes = [pytest("test_*.py", [*order["tests"], *order["arguments"]])]
         if order["reboot"]:
             _remember({"codes": codes, "again": False})
             end("reboot")
@@ -31,7 +30,10 @@ def main() -> None:
         _remember({**before, "again": True})
         if before["again"]:
             print("the guest has booted a third time: it has crashed", flush=True)
-        codes = [*before["codes"], 1 if before["again"] else pytest("after_*.py", order["arguments"])]
+        codes = [
+            *before["codes"],
+            1 if before["again"] else pytest("after_*.py", [order["tests"][0], *order["arguments"]]),
+        ]
     print(f"guest: exit code {max((code for code in codes if code != NO_TESTS), default=NO_TESTS)}", flush=True)
     end("poweroff")
 
@@ -47,7 +49,7 @@ def pytest(files: str, arguments: list[str]) -> int:
     """The exit code of the tests in those files."""
     options = ["-v", "--color=no", "--durations=5", "-o", f"python_files={files}"]
     environment = {**os.environ, "RECONCILER_GUEST": "1", "RECONCILER_TEST_STRICT": "1", "COLUMNS": "120"}
-    command = [sys.executable, "-m", "pytest", *options, TESTS, *arguments]
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     return subprocess.run(command, cwd="/project", env=environment, stdin=subprocess.DEVNULL, check=False).returncode
 
 

@@ -15,5 +15,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.images, pytest.mark.slow]
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the guest is an x86_64 one")
 def test_slice_passes_in_the_guest():
-    done = subprocess.run([sys.executable, RUN, "--slice"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, RUN, "--slice", "--deadline", "1500"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -27,7 +27,6 @@ def under_profile(command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slice
 def test_container_and_exec_have_the_default_profile(machine):
     machine.apply({"containers": {"one": SLEEP}})
     shown = machine.exec("one", *SHOW)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.request
 
 import pytest
 from support.machine import until
+
+from reconciler.engine.containers import apparmor
 
 pytestmark = [pytest.mark.kernel, pytest.mark.images, pytest.mark.slice]
 
@@ -37,6 +40,16 @@ def test_machine_is_what_users_have():
     assert os.uname().release.startswith("6.1.")
 
 
+def test_machine_lacks_nothing(make_machine):
+    machine = make_machine(images=False)
+    found = {one["subject"]: one for one in json.loads(machine.cli("system", "check", "--json").out)}
+    assert {one["state"] for one in found.values()} <= {"ok", "warning"}
+    assert found["control groups"]["message"] == "v2"
+    assert apparmor.default_profile()[0] in found["AppArmor"]["message"]
+    for controller in ("memory", "cpu", "pids", "cpuset", "swap"):
+        assert found[controller]["state"] == "ok", found
+
+
 def test_links_volume_and_port(machine):
     machine.apply(STACK)
 
@@ -54,6 +67,7 @@ def test_links_volume_and_port(machine):
         return until(ask, 120)
 
     assert page("db") == "kept\n"
+    assert machine.exec("web", "cat", "/proc/1/attr/current") == f"{apparmor.default_profile()[0]} (enforce)\n"
     assert page("env") == "secret\n"
     again = machine.apply(STACK)
     assert "nothing to do" in again.out + again.err, again
