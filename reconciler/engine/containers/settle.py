@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, stopping
+from reconciler.engine.kernel import processes
 from reconciler.kits.backoff import RESTART_LAST, RESTART_RESET, restart_delay
 from reconciler.kits.frozen import replace
 
@@ -89,8 +90,8 @@ class Settling:
                 if now.state != catalog.EXITED and (again := self._end(record)):
                     return again
                 record = self._lifecycle.conclude(record)
-            if record.state != catalog.RESTARTING:
-                return 0.0
+            if record.state != catalog.RESTARTING or processes.machine_goes_down():
+                return 0.0  # what is ended by a shutdown is to stay down: the first apply after it starts it again
             # a clock that was set back must not hold a restart up
             due = min(record.restart_at, time.time() + RESTART_LAST)
             if due > time.time() or (back_off and due > record.finished):

@@ -75,6 +75,15 @@ def lowest_oom_score(wanted: int) -> int:
     return own if wanted < own and not has_capability(CAP_SYS_RESOURCE) else wanted
 
 
+def machine_goes_down() -> bool:
+    """Whether systemd is about to end all processes that are left: by then PID 1 is another program of its (bootup(7))."""
+    try:
+        with open("/proc/1/comm", "rb") as file:
+            return file.read().startswith(b"systemd-shutdow")
+    except OSError:
+        return False
+
+
 def boot_id() -> str:
     """The kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

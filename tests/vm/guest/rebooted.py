@@ -20,6 +20,11 @@ containers:
     command: [httpd, -f, -h, /www]
     links: [data]
     ports: ["8080:80"]
+  proper:
+    image: tiny
+    command: [sh, -c, "trap 'echo ended >> /data/proper; exit 0' TERM; echo began >> /data/proper; while sleep 1; do :; done"]
+    volumes: ["files:/data"]
+    restart: always
   stopped: {image: tiny, command: [sleep, "100000"], restart: unless-stopped}
 volumes:
   files: {}

@@ -17,5 +17,5 @@ def test_before_the_reboot():
     reconciler("load", image("tiny"))
     reconciler("apply", SPEC)
     reconciler("stop", "-t", "0", "stopped")
-    assert reconciler("ps", "--filter", "status=running").count("\n") == 3
+    assert reconciler("ps", "--filter", "status=running").count("\n") == 4
     subprocess.run(["sync"], check=True)
