@@ -50,7 +50,18 @@ def pytest(files: str, arguments: list[str]) -> int:
     options = ["-v", "--color=no", "--durations=5", "-o", f"python_files={files}"]
     environment = {**os.environ, "RECONCILER_GUEST": "1", "RECONCILER_TEST_STRICT": "1", "COLUMNS": "120"}
     command = [sys.executable, "-m", "pytest", *options, *arguments]
-    return subprocess.run(command, cwd="/project", env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+    process = subprocess.Popen(
+        command,
+        cwd="/project",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    for line in process.stdout or ():  # by a pipe: to a terminal pytest would draw
+        sys.stdout.buffer.write(line)
+        sys.stdout.flush()
+    return process.wait()
 
 
 def end(how: str) -> None:
