@@ -33,7 +33,7 @@ def test_apply_brings_back_what_ran():
     assert down["web"]["exit_code"] is None  # nobody saw it end
     assert down["stopped"]["exit_code"] == 137
 
-    plan = reconciler("plan", SPEC, code=2)
+    plan = reconciler("plan", "--detailed-exitcode", SPEC, code=2)
     assert "4 containers to start" in plan
 
     reconciler("apply", SPEC)
