@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import bundle, catalog, ending, helpers, mounting, settle, status, stopping
+from reconciler.engine.containers import bundle, catalog, ending, helpers, monitor, mounting, settle, status, stopping
 from reconciler.engine.containers.catalog import Record
 from reconciler.engine.containers.health import upkeep
 from reconciler.engine.containers.preparing import Preparing
@@ -326,7 +326,7 @@ class Lifecycle:
         waits = status.waits(self.paths, record)
         if record.state == catalog.RUNNING or (status.lives(record) and not waits):
             if not waits:
-                self._wait_for_exit_file(record)
+                monitor.wait_for_code(self.paths, record.id)
             code, finished = ending.exit_code(self.paths, record.id) or (None, time.time())
             oom = int(ending.was_out_of_memory(self.paths, record.id))
             with self.store.write() as connection:
@@ -337,14 +337,6 @@ class Lifecycle:
                 catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0)
         self._clear(record)
         return self.must(record.id)
-
-    def _wait_for_exit_file(self, record: Record, timeout: float = 30.0) -> None:
-        """The monitor drains the log, then writes the code; without a monitor there is nothing to wait for."""
-        end = time.monotonic() + timeout
-        while ending.exit_code(self.paths, record.id) is None and status.monitor_lives(record):
-            if time.monotonic() > end:
-                return
-            time.sleep(0.0005)
 
     def _clear(self, record: Record) -> None:
         self._shut(record)

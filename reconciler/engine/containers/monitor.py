@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import ending
 from reconciler.engine.containers.runtime import message_of, need_program
-from reconciler.engine.kernel import cgroups, files, processes, programs
+from reconciler.engine.kernel import cgroups, files, notify, processes, programs
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
@@ -101,14 +101,15 @@ def was_launched(paths: Paths, container_id: str) -> bool:
 
 def _command_line(paths: Paths, runtime: OciRuntime, container_id: str, name: str) -> list[str]:
     bundle = paths.bundle(container_id)
+    program, *words = runtime.arguments()
     return [
         need_program("conmon", "conmon"),
         *("--api-version", "1", "-c", container_id, "-u", container_id, "-n", name),
-        *("-r", runtime.program, "-b", bundle, "-p", os.path.join(bundle, "pidfile")),
+        *("-r", program, "-b", bundle, "-p", os.path.join(bundle, "pidfile")),
         *("-P", os.path.join(bundle, "conmon.pid")),
         *("-l", f"k8s-file:{paths.log(container_id)}"),
         *("--exit-dir", paths.exits, "--persist-dir", bundle, "--full-attach"),
-        f"--runtime-arg=--root={runtime.root}",
+        *(f"--runtime-arg={word}" for word in words),
     ]
 
 
@@ -145,19 +146,15 @@ def _read_report(bundle: str) -> int:
 
 def wait_for_report(bundle: str, timeout: float = 120.0) -> bytes:
     """Conmon's report, once it is there; b"" when there is no monitor (any more) to write one."""
-    end = time.monotonic() + timeout
-    pause = 0.0005
-    while True:
-        lives = _monitor_lives(bundle)
-        try:
-            with open(os.path.join(bundle, _REPORT), "rb") as file:
-                text = file.read()
-        except FileNotFoundError:
-            return b""
-        if text.endswith(b"\n") or not lives or time.monotonic() > end:
-            return text
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.001)  # a start waits here: longer steps would overshoot by as much
+    path = os.path.join(bundle, _REPORT)
+
+    def report() -> bytes:
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            return file.read()
+        return b""
+
+    _wait(bundle, lambda: report().endswith(b"\n"), timeout)
+    return report()
 
 
 def wait_for_end(paths: Paths, container_id: str, timeout: float = 30.0) -> None:
@@ -167,26 +164,45 @@ def wait_for_end(paths: Paths, container_id: str, timeout: float = 30.0) -> None
     does neither in time (nobody was there to report to) is killed.
     """
     bundle = paths.bundle(container_id)
-    end = time.monotonic() + timeout
-    while ending.exit_code(paths, container_id) is None and _monitor_lives(bundle):
-        if time.monotonic() > end:
-            fd = processes.open_monitor(_monitor_pid(bundle), bundle)
-            if fd >= 0:
-                with contextlib.suppress(ProcessLookupError):
-                    processes.send_signal(fd, signal.SIGKILL)
-                os.close(fd)
-            return
-        time.sleep(0.0005)
+    if _wait(bundle, lambda: ending.exit_code(paths, container_id) is not None, timeout):
+        return
+    fd = processes.open_monitor(_monitor_pid(bundle), bundle)
+    if fd >= 0:
+        with contextlib.suppress(ProcessLookupError):
+            processes.send_signal(fd, signal.SIGKILL)
+        os.close(fd)
 
 
-def _monitor_lives(bundle: str) -> bool:
+def wait_for_code(paths: Paths, container_id: str, timeout: float = 30.0) -> None:
+    """Wait until the monitor has drained the log and written the exit file; not for one that is gone."""
+    _wait(paths.bundle(container_id), lambda: ending.exit_code(paths, container_id) is not None, timeout)
+
+
+def _wait(bundle: str, done: Callable[[], bool], timeout: float) -> bool:
+    """Wait until `done()`, or until there is no monitor (any more); False after `timeout` seconds with neither.
+
+    Whatever the monitor does, it writes something into the bundle, also its copy of the exit code: so it is told by the
+    kernel when to look. Many containers that start or end at once would else take the processors by looking.
+    """
+    if done():
+        return True
     fd = processes.open_monitor(_monitor_pid(bundle), bundle)
     if fd < 0:
-        return False
+        return True
+    end = time.monotonic() + timeout
     try:
-        return not processes.wait_for_end(fd, 0.0)
+        with notify.Folder(bundle, modified=True) as folder:
+            folder.watch(fd)
+            while not done():
+                if processes.wait_for_end(fd, 0.0):
+                    return True
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                folder.wait(left)
     finally:
         os.close(fd)
+    return True
 
 
 def _monitor_pid(bundle: str) -> int:

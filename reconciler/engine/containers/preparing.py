@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, effective, helpers, monitor, mounting, status
-from reconciler.engine.kernel import files, processes
+from reconciler.engine.kernel import cgroups, files, processes
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.networks import hosts, links, ports
 from reconciler.kits.background import Background
@@ -33,6 +34,8 @@ HOST_GATEWAY = "host-gateway"
 """Stands for this machine's address in an extra host."""
 
 _NETWORK_ATTEMPTS = 3
+_STAYS_ROUSED = 0.01
+"""Seconds that `cgroups.rouse` holds for, or nearly so."""
 _PORT_ATTEMPTS = 8
 """How often random ports are chosen anew when others are quicker each time."""
 
@@ -45,6 +48,7 @@ class Preparing:
         self._store = store
         self._images = images
         self._network = network
+        self._roused = 0.0
 
     def prepare(self, record: Record, runtime: OciRuntime) -> None:
         """Have the container's process made and waiting. Nothing to do if it waits already.
@@ -66,10 +70,21 @@ class Preparing:
         record = self._with_address(record)
         # Mostly waiting for nft and the kernel; needed only when the OCI runtime is at work.
         network = Background("network", self._network.prepare)
+        rousing = self._rouse()
         try:
             self._make(record, runtime, network)
         finally:
             network.join()
+            if rousing:
+                rousing.join()
+
+    def _rouse(self) -> Background[None] | None:
+        """Begin what the OCI runtime would else wait for when it puts the process into its cgroup."""
+        now = time.monotonic()
+        if now < self._roused + _STAYS_ROUSED:
+            return None
+        self._roused = now
+        return Background("cgroups", cgroups.rouse)
 
     def _make(self, record: Record, runtime: OciRuntime, network: Background[Subnet]) -> None:
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)

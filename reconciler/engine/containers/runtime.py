@@ -1,7 +1,7 @@
 """The OCI runtime (crun, else runc): which one, how to call it, and its state folder read without calling it.
 
-On a hybrid cgroup machine crun refuses to work until `unified` is hidden: a wrapper runs it in a mount namespace of its
-own, with a small tmpfs over `unified` (a plain umount would make it leave folders beneath the mount).
+On a hybrid cgroup machine crun refuses to work until `unified` is hidden: there it runs in a mount namespace of its own,
+with a small tmpfs over `unified` (a plain umount would make it leave folders beneath the mount).
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
     from reconciler.engine.paths import Paths
 
-_WRAPPER = """#!/bin/sh
-# crun knows cgroup v1 and v2; here both are mounted: hide the second one from it. Before that, what will be the
-# container's process (whose id comes last) joins its group there: it would end with the caller's unit or session.
-for id; do :; done
-case " $* " in *" create "* | *" exec "*) echo $$ 2>/dev/null >"{groups}/$id/cgroup.procs" ;; esac
-exec unshare --mount --propagation slave sh -c \\
-  'mount -t tmpfs -o size=64k,mode=755 tmpfs /sys/fs/cgroup/unified && exec {program} "$@"' crun "$@"
-"""
+_HIDING = (
+    # What will be the container's process, whose id comes last, joins its group before: it would end with the caller's
+    # unit or session.
+    'for id; do :; done; case " $* " in *" create "* | *" exec "*) echo $$ 2>/dev/null >"{groups}/$id/cgroup.procs" ;; esac; '
+    'mount -t tmpfs -o size=64k,mode=755 tmpfs /sys/fs/cgroup/unified && exec "$@"'
+)
+"""For a shell in a mount namespace of its own: runs its words where cgroup v2 can't be seen. Crun knows v1 or v2, not both."""
 
 
 def find_program(name: str) -> str:
@@ -81,10 +80,10 @@ INIT_HINT = "install one: apt-get install tini"
 
 
 class OciRuntime(Frozen):
-    """`program` is what to execute (the wrapper or the runtime itself), `kind` is crun or runc, `root` its state."""
+    """`kind` is crun or runc, `command` the program and the words that come before all others, `root` its state."""
 
     kind: str
-    program: str
+    command: tuple[str, ...]
     root: str
 
     @classmethod
@@ -106,14 +105,14 @@ class OciRuntime(Frozen):
             message, hint = vetting.refusal(program, vetted)
             raise ReconcilerError(message, code="unsafe-runtime", hint=hint)
         if kind == "crun" and cgroups.form() == "hybrid":
-            wrapper = os.path.join(paths.run, "crun")
-            write_script(wrapper, _WRAPPER.format(program=program, groups=cgroups.unified(paths.cgroup)))
-            program = wrapper
-        return cls(kind, program, paths.runtime)
+            apart = (need_program("unshare", "util-linux"), "--mount", "--propagation", "slave", "sh", "-c")
+            hiding = _HIDING.format(groups=cgroups.unified(paths.cgroup))
+            return cls(kind, (*apart, hiding, "sh", program), paths.runtime)
+        return cls(kind, (program,), paths.runtime)
 
     def arguments(self, *arguments: str) -> list[str]:
         """A command line for the runtime."""
-        return [self.program, f"--root={self.root}", *arguments]
+        return [*self.command, f"--root={self.root}", *arguments]
 
     def release(self, container_id: str, lives: Callable[[], bool], timeout: float = 60.0) -> None:
         """Let a created container's process run: what `start` does, without starting a process for it.

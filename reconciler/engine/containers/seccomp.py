@@ -8,8 +8,10 @@ as it is (annotation `run.oci.seccomp_bpf_data`) and so saves 15 ms a start. Bot
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.kernel import files, seccomp
@@ -19,6 +21,8 @@ from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+_guard = threading.Lock()
 
 _PROFILE = os.path.join(os.path.dirname(__file__), "profiles", "seccomp.json")
 _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
@@ -40,11 +44,17 @@ class Filter(Frozen):
     bpf: str
 
 
-def filter_for(capabilities: Collection[str], cache: str, custom: str = "") -> Filter:
+def filter_for(capabilities: tuple[str, ...], cache: str, custom: str = "") -> Filter:
     """The filter for a container with these capabilities, of Docker's profile or of a `custom` one (its JSON).
 
     `cache` is a folder of ours, made when absent. Raises ReconcilerError for a profile that libseccomp can't compile.
     """
+    with _guard:  # of containers that are made at once, one looks for it
+        return _filter_for(capabilities, cache, custom)
+
+
+@functools.lru_cache(maxsize=16)
+def _filter_for(capabilities: tuple[str, ...], cache: str, custom: str) -> Filter:
     machine, release = os.uname().machine, os.uname().release
     profile = custom.encode()
     if not custom:
