@@ -5,16 +5,28 @@ Imported only when a verb is called. Not for the options before the verb (see `m
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconciler.cli.catalogue import SUMMARIES
 from reconciler.kits.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
+else:
+    # Our messages are English, and so shall argparse's be. Without this it would look for translations, which takes the
+    # modules gettext and locale and 2 ms of every command.
+    _untranslated = ModuleType("gettext")
+    _untranslated.gettext = lambda text: text
+    _untranslated.ngettext = lambda one, many, count: one if count == 1 else many
+    _there = sys.modules.setdefault("gettext", _untranslated)
+    import argparse
+
+    if _there is _untranslated:
+        del sys.modules["gettext"]
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import problems_of
+from reconciler.kits.frozen import as_document
 
 if TYPE_CHECKING:
     from typing import Any
@@ -18,7 +19,7 @@ def described(problem: ReconcilerError) -> dict[str, Any]:
         "code": problem.code,
         "message": problem.message,
         "hint": problem.hint,
-        **(problem.position._asdict() if problem.position else {}),
+        **(as_document(problem.position) if problem.position else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """The engine's one door: images, containers, volumes and the network of one pair of roots on this machine.
 
-Opening it reads nothing and makes nothing but its two folders. Safe to use from several threads, and several
+Opening it reads nothing and makes nothing but its two folders, and each room is loaded when it is entered first: who asks
+what runs needs few of them. Safe to use from several threads, and several
 processes may open the same roots at once. Errors are `kits.errors.ReconcilerError`.
 """
 
@@ -12,17 +13,17 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.registry import Registry
-from reconciler.engine.images.catalog import Images
 from reconciler.engine.kernel import cgroups, roots
-from reconciler.engine.networks.network import Network
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
-from reconciler.engine.volumes.shelf import Shelf
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.lifecycle import Lifecycle
     from reconciler.engine.containers.settle import Settling
+    from reconciler.engine.images.catalog import Images
+    from reconciler.engine.networks.network import Network
+    from reconciler.engine.volumes.shelf import Shelf
 
 
 class Engine:
@@ -39,14 +40,32 @@ class Engine:
             )
         roots.claim((self.paths.root, self.paths.run))
         self.store = Store(self.paths)
-        self.images = Images(self.store, self.paths)
-        self.network = Network(self.paths, self.store)
         self.containers = Registry(self.paths, self.store)
-        self.volumes = Shelf(self.paths, self.store)
+
+    @functools.cached_property
+    def images(self) -> Images:
+        """What containers are made from."""
+        from reconciler.engine.images.catalog import Images  # noqa: PLC0415
+
+        return Images(self.store, self.paths)
+
+    @functools.cached_property
+    def network(self) -> Network:
+        """What connects them."""
+        from reconciler.engine.networks.network import Network  # noqa: PLC0415
+
+        return Network(self.paths, self.store)
+
+    @functools.cached_property
+    def volumes(self) -> Shelf:
+        """What keeps their data."""
+        from reconciler.engine.volumes.shelf import Shelf  # noqa: PLC0415
+
+        return Shelf(self.paths, self.store)
 
     @functools.cached_property
     def lifecycle(self) -> Lifecycle:
-        """What changes containers; loaded when something is to be changed."""
+        """What changes containers."""
         from reconciler.engine.containers.lifecycle import Lifecycle  # noqa: PLC0415
 
         return Lifecycle(self.containers, self.images, self.network)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.kits import references, units
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen, field
+from reconciler.kits.frozen import Frozen, field, replace
 from reconciler.kits.source import Position
 from reconciler.kits.text import nearest, quote
 
@@ -59,7 +59,7 @@ class Configuration(Frozen):
         for prefix in sorted(self.images, key=len, reverse=True):
             if name == prefix or name.startswith(prefix + "/"):
                 found = references.parse(self.images[prefix] + name.removeprefix(prefix))
-                return reference._replace(registry=found.registry, repository=found.repository)
+                return replace(reference, registry=found.registry, repository=found.repository)
         return reference
 
 

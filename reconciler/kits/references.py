@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -26,7 +26,7 @@ _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 
 
-class Reference(NamedTuple):
+class Reference(Frozen):
     """An image's full name. `tag` is "" only when there is a `digest` and no tag was given; `digest` is "" without one."""
 
     registry: str

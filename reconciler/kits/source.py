@@ -5,15 +5,18 @@ Not for reading files: a position is a name for a place, nothing more. Anyone ma
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from reconciler.kits.frozen import Frozen
 
 
-class Position(NamedTuple):
+class Position(Frozen):
     """A place in a text file; line and column count from 1, as editors do."""
 
     file: str
     line: int
     column: int
+
+    def __lt__(self, other: Position) -> bool:
+        return (self.file, self.line, self.column) < (other.file, other.line, other.column)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reconciler.kits.frozen import as_document
 from reconciler.planner.text import counts
 
 if TYPE_CHECKING:
@@ -54,5 +55,5 @@ def _reason(reason: Reason) -> dict[str, Any]:
     if reason.field:
         out |= {"field": reason.field, "old": reason.old, "new": reason.new}
     if reason.position:
-        out["position"] = dict(zip(("file", "line", "column"), reason.position, strict=True))
+        out["position"] = as_document(reason.position)
     return out

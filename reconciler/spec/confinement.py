@@ -153,13 +153,3 @@ def platform(text: str) -> str:
     if not _PLATFORM.fullmatch(text):
         raise BadValueError(f"bad platform {quote(text)}", "write os/arch[/variant]: linux/amd64")
     return text
-
-
-def unhealthy_policy(text: str) -> str:
-    """What to do when a container becomes unhealthy: none, restart, restart:TIMES."""
-    word, colon, times = text.partition(":")
-    if word not in ("none", "restart") or (word == "none" and colon):
-        raise BadValueError(
-            f"unknown policy {quote(text)}{did_you_mean(word, ('none', 'restart'))}", "none, restart, restart:3"
-        )
-    return f"restart:{values.count(times, 1)}" if colon else word

@@ -12,7 +12,7 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.references import parse as parse_reference
 from reconciler.kits.text import quote
 from reconciler.model import desired
-from reconciler.spec import confinement, env_files, limits, mounts, ports, sections, values
+from reconciler.spec import mounts, ports, values
 from reconciler.spec.fields import Fields, text_of, words_of
 from reconciler.spec.findings import BadValueError, did_you_mean
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
@@ -21,12 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from reconciler.sources.tree import Tree
+    from reconciler.spec.env_files import Assignment
     from reconciler.spec.findings import Findings
     from reconciler.spec.variables import Variables
 
     Path = desired.Path
 
 T = TypeVar("T")
+
+SECTION_KEYS = frozenset(
+    (
+        "platform", "init", "stdin_open", "tty", "group_add",
+        "mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness", "oom_kill_disable", "oom_score_adj", "cpus",
+        "cpu_shares", "cpu_period", "cpu_quota", "cpuset", "pids_limit", "ulimits", "shm_size", "sysctls",
+        "privileged", "cap_add", "cap_drop", "security_opt", "devices", "device_cgroup_rules", "read_only", "tmpfs",
+        "extra_hosts", "dns", "dns_search", "dns_opt", "domainname",
+    )
+)  # fmt: skip
+"""What `sections` reads, beside the mounts of type tmpfs under `volumes`."""
 
 _MOUNT_TYPES = ("volume", "bind", "tmpfs", "cluster", "npipe", "image")
 _LOCAL_LOGGING = desired.Logging(20 << 20, 5)
@@ -41,7 +53,7 @@ class Reader:
         self._tree = tree
         self._variables = variables
         self._findings = findings
-        self._env_files: dict[str, dict[str, env_files.Assignment]] = {}
+        self._env_files: dict[str, dict[str, Assignment]] = {}
         self.nodes: dict[Path, Node] = {}
 
     def container(self, key: str, at: Node, node: Mapping) -> desired.Container:
@@ -73,15 +85,26 @@ class Reader:
             stop_signal=read.text("stop_signal", values.stop_signal, ""),
             stop_grace_period=read.text("stop_grace_period", values.duration, 10.0),
             pull_policy=read.text("pull_policy", values.pull_policy, "missing"),
-            **sections.process(read),
-            **sections.resources(read),
-            **sections.confinement_of(read, self._tree),
-            **sections.names_of(read),
+            **self._sections(read, node),
         )
+        if not SECTION_KEYS.isdisjoint(node.entries):
+            self._find_contradictions(path, container)
+        return container
+
+    def _sections(self, read: Fields, node: Mapping) -> dict[str, Any]:
+        """The fields of the keys that few containers have. Without one of them nothing that reads them is loaded."""
+        items = volumes.items if isinstance(volumes := node.get("volumes"), Sequence) else []
+        if SECTION_KEYS.isdisjoint(node.entries) and not any(isinstance(item, Mapping) for item in items):
+            return {}
+        from reconciler.spec import sections  # noqa: PLC0415 - as said
+
+        return sections.every(read, self._tree)
+
+    def _find_contradictions(self, path: Path, container: desired.Container) -> None:
+        from reconciler.spec import limits  # noqa: PLC0415 - loaded by `sections`
 
         for field, message, hint in limits.contradictions(container):
             self._findings.add(message, self.nodes[(*path, field)], hint=hint)
-        return container
 
     def attempt(self, at: Node, function: Callable[..., T], *arguments: Any) -> T | None:
         """What the function makes of its arguments; None, and a finding at `at`, when they are wrong."""
@@ -163,8 +186,10 @@ class Reader:
             if required or self._tree.exists(place.text):
                 yield place.text, place
 
-    def _env_file(self, path: str, place: Scalar) -> dict[str, env_files.Assignment]:
+    def _env_file(self, path: str, place: Scalar) -> dict[str, Assignment]:
         if path not in self._env_files:
+            from reconciler.spec import env_files  # noqa: PLC0415 - few specs name one
+
             self._env_files[path] = {}
             data = self.attempt(place, self._tree.read, path)
             if data is not None:
@@ -226,7 +251,7 @@ class Reader:
             start_period=read.text("start_period", _probe_time, None),
             start_interval=read.text("start_interval", _probe_time, None),
             retries=read.text("retries", lambda text: values.count(text) or None, None),
-            on_unhealthy=read.text("on_unhealthy", confinement.unhealthy_policy, None),
+            on_unhealthy=read.text("on_unhealthy", values.unhealthy_policy, None),
         )
 
     def _logging(self, path: Path, node: Mapping) -> desired.Logging:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from reconciler.kits import text
 from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.kits.source import Position
 from reconciler.kits.text import quote
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from reconciler.spec.nodes import Node
 
+_NOWHERE = Position("", 0, 0)
 MOST = 50
 """Findings that are shown; a file with more is broken in one way that repeats."""
 
@@ -42,7 +44,7 @@ class Findings:
 
     def fail(self) -> NoReturn:
         """Raise what was found, in the order of positions: one error as itself, several as `Problems`."""
-        errors = sorted(self._found.values(), key=lambda e: e.position or ("", 0, 0))
+        errors = sorted(self._found.values(), key=lambda e: e.position or _NOWHERE)
         if len(errors) == 1:
             raise errors[0]
         if len(errors) > MOST:

@@ -6,8 +6,6 @@ specification, services; resolv.conf(5).
 
 from __future__ import annotations
 
-import ipaddress
-
 from reconciler.kits.text import quote
 from reconciler.spec import values
 from reconciler.spec.findings import BadValueError
@@ -34,6 +32,8 @@ def make_extra_host(name: str, address: str) -> str:
 
 
 def _address(text: str) -> str:
+    import ipaddress  # noqa: PLC0415 - hosts and servers by address only
+
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

@@ -13,7 +13,7 @@ from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import quote
 from reconciler.model.desired import Container, Stack, Volume
 from reconciler.sources.files import FileTree
-from reconciler.spec import env_files, loader, shape, values
+from reconciler.spec import loader, shape, values
 from reconciler.spec.checks import Checks
 from reconciler.spec.containers import Reader
 from reconciler.spec.findings import Findings
@@ -57,6 +57,8 @@ def _dotenv(tree: Tree, variables: Variables, findings: Findings) -> dict[str, s
     """The variables of `.env` beside the spec, {} when there is none."""
     if not tree.exists(DOTENV):
         return {}
+    from reconciler.spec import env_files  # noqa: PLC0415 - few specs have one
+
     try:
         data = tree.read(DOTENV)
     except ReconcilerError as error:

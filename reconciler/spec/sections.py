@@ -1,6 +1,7 @@
 """Groups of a container's keys that are read alike: process, resources, confinement, names.
 
-Each gives the fields of `model.desired.Container` that it is for. For the spec room only.
+Each gives the fields of `model.desired.Container` that it is for. Loaded where a container has one of these keys: few
+have. For the spec room only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from reconciler.model.desired import Device, Tmpfs, Ulimit
     from reconciler.sources.tree import Tree
     from reconciler.spec.fields import Fields
+
+
+def every(read: Fields, tree: Tree) -> dict[str, Any]:
+    """The fields of all groups; what is not set is at its default."""
+    return {**process(read), **resources(read), **confinement_of(read, tree), **names_of(read)}
 
 
 def process(read: Fields) -> dict[str, Any]:

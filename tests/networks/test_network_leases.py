@@ -64,7 +64,7 @@ def test_routes_and_addresses_are_in_use_and_the_default_route_is_not():
 
 
 def test_after_the_big_pools_come_the_small_ones_and_then_an_error():
-    big = [network for network in pools.candidates() if network.prefixlen == 16]
+    big = [network for network in pools.candidates() if network.prefix == 16]
     assert str(pools.choose(big)) == "192.168.0.0/20"
     with pytest.raises(ReconcilerError, match="no free network"):
         pools.choose(pools.candidates())
@@ -237,7 +237,7 @@ def test_who_has_a_port_is_named(machine, protocol):
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::"), (socket.AF_INET6, "::1")):
         with foreign(family, address):
             (found,) = busy()
-            assert found[:3] == ("", 8080, protocol)
+            assert (found.host_ip, found.host_port, found.protocol) == ("", 8080, protocol)
             assert f"(process {os.getpid()})" in found.holder
             with pytest.raises(ReconcilerError, match=rf"8080/{protocol} is in use by .* \(process {os.getpid()}\)"):
                 host.run(lambda: ports.hold(leases))

@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from specbench import resolve
 
 from reconciler.kits.errors import ReconcilerError
-from reconciler.spec import generate, models, shape
+from reconciler.spec import generate, models, sections, shape
 from reconciler.spec.compiled import SHAPE
+from reconciler.spec.containers import SECTION_KEYS
 from reconciler.spec.findings import Findings
 from reconciler.spec.loader import decode, load
 
@@ -130,3 +131,26 @@ def test_editors_and_we_refuse_the_same_shapes():
     with pytest.raises(ReconcilerError):
         findings.check()
     assert paths == ours
+
+
+class Asked:
+    """Stands for the fields of a map, of which none is set, and remembers for which it was asked."""
+
+    def __init__(self):
+        self.keys = set()
+
+    def __getattr__(self, name):
+        empty = {"text": None, "flag": False, "texts": (), "items": (), "entries": (), "pairs": (), "maps": ()}
+
+        def ask(key, *_arguments):
+            self.keys.add(key)
+            return empty[name]
+
+        return ask if name in empty else lambda *_arguments: None
+
+
+def test_sections_are_loaded_for_each_key_that_they_read():
+    """Where a container has none of these keys, nobody asks `sections`."""
+    asked = Asked()
+    sections.every(asked, None)
+    assert asked.keys - {"volumes"} == SECTION_KEYS

@@ -10,12 +10,12 @@ Where AppArmor is off, or its parser not installed, nothing is done; `system che
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import programs
+from reconciler.kits.digests import sha256
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 
@@ -136,7 +136,7 @@ def default_profile() -> tuple[str, str]:
     """Name and text of the default profile; the name changes with the text."""
     head = "abi <abi/3.0>,\n" if os.path.exists(_ABI) else ""
     text = head + _PROFILE.replace("{denied}", "\n".join(f"  deny {rule}," for rule in _denied()))
-    name = f"reconciler-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    name = f"reconciler-{sha256(text.encode()).hexdigest()[:8]}"
     return name, text.format(name=name)
 
 

@@ -22,9 +22,10 @@ MOST_BYTES = 4 << 20
 """Longest JSON document that is read: a configuration, manifest or index (registries accept no more)."""
 
 _NANOSECONDS = 1e9
-_EXPOSED = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
+_EXPOSED = r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?"
 _MOST_PORT = 65535
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = r"sha256:[0-9a-f]{64}"
+"""Patterns as text: compiled when an image arrives, not at each start."""
 
 
 class Configuration(Frozen):
@@ -47,7 +48,7 @@ def bad_image(what: str, why: str, hint: str = "") -> ReconcilerError:
 
 def is_digest(value: object) -> bool:
     """Whether it is `sha256:` and 64 hexadecimal digits, the only algorithm that images use in practice."""
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(_DIGEST, value) is not None
 
 
 def read_json(data: bytes, what: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class _Reader:
 
     def ports(self, text: str) -> list[str]:
         """The single ports, as "80/tcp", of a port or a range of them."""
-        match = _EXPOSED.fullmatch(text)
+        match = re.fullmatch(_EXPOSED, text, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if match is None or not 0 < first <= last <= _MOST_PORT:
             raise bad_image(self._what, f"ExposedPorts holds {quote(text[:80])}, which is no port like 80/tcp")

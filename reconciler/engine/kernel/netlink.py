@@ -12,7 +12,6 @@ numbers: linux/{rtnetlink,if_link,if_addr,veth}.h.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -353,6 +352,8 @@ def has_address(name: str, address: str) -> bool:
 
 @effect
 def _enter(namespace: int) -> None:
+    import ctypes  # noqa: PLC0415 - who only looks at the network needs none of it
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, _CLONE_NEWNET):
         code = ctypes.get_errno()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import netlink
 from reconciler.engine.kernel.effects import effect
@@ -128,7 +128,7 @@ def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "replace")
 
 
-class Change(NamedTuple):
+class Change(Frozen):
     """Of a map's element, in the kernel's form: each part of a concatenation padded to 4 bytes, network byte order.
 
     `value` None deletes the element of that key (whatever its value is).
@@ -171,7 +171,9 @@ def change_elements(table: str, changes: Sequence[Change]) -> None:
     parts = [mark[:4] + struct.pack("=H", _BATCH_BEGIN) + mark[6:]]
     for number, one in enumerate(changes, 1):
         kind, flags = (_DELSETELEM, 0) if one.value is None else (_NEWSETELEM, _CREATE)
-        parts.append(_message(_NFT, kind, _REQUEST | _ACK | flags, _elements(table, *one), number))
+        parts.append(
+            _message(_NFT, kind, _REQUEST | _ACK | flags, _elements(table, one.map, one.key, one.value), number)
+        )
     parts.append(mark[:4] + struct.pack("=H", _BATCH_END) + mark[6:])
     failures: dict[int, OSError] = {}
     with netlink.opened(_NETFILTER) as connection:

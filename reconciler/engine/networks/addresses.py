@@ -57,6 +57,15 @@ class Subnet(Frozen):
         """Whether a container of this network could have the address."""
         return self.first <= number(address) <= self.last
 
+    def whole(self) -> Subnet:
+        """The network that its base is an address of."""
+        return Subnet(self.base >> (32 - self.prefix) << (32 - self.prefix), self.prefix)
+
+    def overlaps(self, other: Subnet) -> bool:
+        """Whether they have an address in common."""
+        shift = 32 - min(self.prefix, other.prefix)
+        return self.base >> shift == other.base >> shift
+
     @property
     def broadcast(self) -> str:
         return dotted(self.last + 1)

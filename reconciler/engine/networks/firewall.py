@@ -14,11 +14,12 @@ one netlink question.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import nftables, sockets
 from reconciler.kits.digests import sha256
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,7 +67,7 @@ _RULES = """\
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
-class Published(NamedTuple):
+class Published(Frozen):
     """A container's address and the leases that lead to it."""
 
     address: str
@@ -91,13 +92,13 @@ class Firewall:
         rules = _RULES.format(bridge=self._bridge, subnet=subnet)
         lines = [f"add table ip {table}", f"delete table ip {table}"]
         lines += [f"table ip {table} {{", f'  comment "{self._digest(subnet)}"', rules, "}"]
-        for address, leases in live:
-            for one in _mappable(leases):
+        for container in live:
+            for one in _mappable(container.leases):
                 key = " . ".join(str(part) for part in _key(one)[1:])
-                target = f"{address} . {one.container_port}"
+                target = f"{container.address} . {one.container_port}"
                 lines.append(f"add element ip {table} {_key(one)[0]} {{ {key} : {target} }}")
         nftables.run("\n".join(lines) + "\n")
-        _forget(one for _, leases in live for one in leases)
+        _forget(one for container in live for one in container.leases)
 
     def publish(self, address: str, leases: Iterable[PortLease]) -> None:
         """Lead the leased host ports to the container; instead of wherever they led before."""

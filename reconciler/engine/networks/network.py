@@ -8,7 +8,7 @@ At an end: `unpublish`, then `addresses.release`; link and namespace have gone b
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import netlink
 from reconciler.engine.networks import addresses, bridge, ports
@@ -17,6 +17,7 @@ from reconciler.engine.networks.firewall import Firewall, Published
 from reconciler.engine.store import get_meta, set_meta
 from reconciler.kits.background import Background
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -179,7 +180,7 @@ class Network:
             address, _, prefix = mine[0].partition("/")
             chosen = Subnet(addresses.number(address) - 1, int(prefix))
         else:
-            chosen = Subnet.of(str(pools.choose(pools.in_use(), known)))
+            chosen = pools.choose(pools.in_use(), known)
         if str(chosen) != known:
             with self._store.write() as connection:
                 set_meta(connection, _SUBNET, str(chosen))
@@ -206,7 +207,7 @@ class Network:
             return found
 
 
-class _Connected(NamedTuple):
+class _Connected(Frozen):
     """A live container's host end, and what is published of it."""
 
     veth: str

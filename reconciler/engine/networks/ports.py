@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import sockets
 from reconciler.engine.records import PortLease
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,7 +27,7 @@ FIRST_RANDOM, LAST_RANDOM = 32768, 60999
 """Docker counts random host ports up from here; the end is Linux's default for ephemeral ports."""
 
 
-class Busy(NamedTuple):
+class Busy(Frozen):
     """A host port that a container could not get now, and who has it, in words; `container` is the name of one of ours."""
 
     host_ip: str

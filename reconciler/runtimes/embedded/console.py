@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import catalog, effective, status
-from reconciler.engine.containers.health import upkeep
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
@@ -54,19 +54,22 @@ class EmbeddedConsole:
 
     def containers(self) -> tuple[ContainerSummary, ...]:
         """All containers, newest first."""
-        found = tuple(self._summary(record) for record in reversed(self.engine.containers.every()))
+        image_of = functools.cache(self.engine.images.find)  # hundreds of containers may have one
+        found = tuple(self._summary(record, image_of) for record in reversed(self.engine.containers.every()))
         if any(one.health for one in found):
+            from reconciler.engine.containers.health import upkeep  # noqa: PLC0415 - only with health checks
+
             upkeep.ensure(self.engine.paths)
         return found
 
     def container(self, name: str) -> ContainerSummary:
-        return self._summary(self.engine.containers.find(name))
+        return self._summary(self.engine.containers.find(name), self.engine.images.find)
 
-    def _summary(self, record: Record) -> ContainerSummary:
+    def _summary(self, record: Record, image_of: Callable[[str], ImageConfig | None]) -> ContainerSummary:
         now = self.engine.containers.status(record)
         if now.state == catalog.EXITED and self._returns(record, now):
             now = replace(now, state=catalog.RESTARTING)
-        image = self.engine.images.find(record.image)
+        image = image_of(record.image)
         running = now.state in (catalog.RUNNING, status.PAUSED)
         command: tuple[str, ...] = ()
         if image:
@@ -76,7 +79,7 @@ class EmbeddedConsole:
         return ContainerSummary(
             id=record.id,
             name=record.name,
-            image=self._image_name(record),
+            image=_image_name(record, image_of(record.config.image)),
             command=command,
             state=now.state,
             created_at=record.created,
@@ -111,12 +114,6 @@ class EmbeddedConsole:
             who = Usage(record.id, record.name, notes.get("stack", ""), notes.get("key", ""), running)
             found.append(replace(who, **vars(statistics.read(self.engine.paths, record))) if running else who)
         return tuple(found)
-
-    def _image_name(self, record: Record) -> str:
-        """The name that was asked for while it stands for the container's image, else the image's short id."""
-        named = self.engine.images.find(record.config.image)
-        same = named is not None and named.id == record.image
-        return record.config.image if same else record.image.removeprefix("sha256:")[:12]
 
     def inspect(self, name: str, kind: str = "") -> dict[str, Any]:
         """In `docker inspect`'s form; without `kind` a container is looked for first, then an image, then a volume."""
@@ -345,3 +342,9 @@ def _unpublished(record: Record, image: ImageConfig | None) -> tuple[str, ...]:
     published = {f"{lease.container_port}/{lease.protocol}" for lease in record.ports}
     exposed = dict.fromkeys((*(image.exposed if image else ()), *record.config.exposed))
     return tuple(port for port in exposed if (port if "/" in port else f"{port}/tcp") not in published)
+
+
+def _image_name(record: Record, named: ImageConfig | None) -> str:
+    """The name that was asked for while that (`named`) is the container's image, else the image's short id."""
+    same = named is not None and named.id == record.image
+    return record.config.image if same else record.image.removeprefix("sha256:")[:12]

@@ -6,12 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, status
-from reconciler.engine.containers.health import upkeep
 from reconciler.engine.facade import Engine
-from reconciler.engine.networks import ports
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import InterruptedRunError, ReconcilerError
-from reconciler.kits.frozen import replace
+from reconciler.kits.frozen import as_document, replace
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume, RemoteImage
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
@@ -81,6 +79,8 @@ class EmbeddedRuntime:
         ]
         running = any(one.state == catalog.RUNNING for one in found)
         if any(one.health for one in found):
+            from reconciler.engine.containers.health import upkeep  # noqa: PLC0415 - only with health checks
+
             upkeep.ensure(self.engine.paths)
         return Observed(
             containers=tuple(sorted(found, key=lambda c: c.name)),
@@ -144,10 +144,12 @@ class EmbeddedRuntime:
     def _busy_ports(self, scope: Scope) -> tuple[BusyPort, ...]:
         if not scope.host_ports:
             return ()
+        from reconciler.engine.networks import ports  # noqa: PLC0415 - only with published ports
+
         wanted = [PortConfig(0, protocol, host_ip, port) for host_ip, port, protocol in scope.host_ports]
         with self.engine.store.read() as connection:
             found = ports.busy(connection, wanted)
-        return tuple(BusyPort(*one) for one in found)
+        return tuple(BusyPort(**as_document(one)) for one in found)
 
     # --- perform ------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers.health.verdict import Result, Verdict
 from reconciler.engine.kernel import files
 from reconciler.kits.frozen import as_document
 
 if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
+    from reconciler.engine.containers.health.verdict import Verdict
     from reconciler.engine.paths import Paths
 
 
@@ -51,6 +51,8 @@ def status(paths: Paths, record: Record) -> str:
 
 def read(paths: Paths, record: Record) -> Verdict | None:
     """All that is known of the container's present run, or of its last; None where that was not checked."""
+    from reconciler.engine.containers.health.verdict import Result, Verdict  # noqa: PLC0415 - `status` needs none of it
+
     try:
         with open(path_of(paths, record.id), "rb") as file:
             word, generation, streak = file.readline(64).split()

@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.health import journal
-from reconciler.engine.containers.health.verdict import Verdict
 from reconciler.engine.kernel import files, locks
 
 if TYPE_CHECKING:
@@ -29,7 +28,11 @@ def begin(paths: Paths, record: Record, image: ImageConfig, *, anew: bool = True
 
     starting, and of what is not checked nothing is known. The caller holds the container's lock.
     """
-    from reconciler.engine.containers.health.check import check_of  # noqa: PLC0415 - not for who only looks
+    if record.config.health is None and image.health is None:  # most have none: nothing is loaded for them
+        journal.forget(paths, record.id)
+        return
+    from reconciler.engine.containers.health.check import check_of  # noqa: PLC0415
+    from reconciler.engine.containers.health.verdict import Verdict  # noqa: PLC0415
 
     if check_of(record.config.health, image) is None:
         journal.forget(paths, record.id)
