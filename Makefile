@@ -91,7 +91,7 @@ soak: dev images ## a thousand containers come and go, fifty at a time; two hund
 	nice $(BIN)/python bench/crashloop.py
 
 .PHONY: bench
-bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N, PART=pull)
+bench: install ## beside docker-compose, docker run, podman run: the table in docs/benchmarks.md (QUICK=1, ROUNDS=N, PART=single)
 	@bench/install-peers
 	@$(PYTHON) examples/images/build.py tiny
 	@$(PYTHON) bench/run.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY)) $(addprefix --part ,$(PART))

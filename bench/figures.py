@@ -26,7 +26,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Aim:
-    """`times`: how much faster than the best peer; `most`: seconds that it may take at the most, 0.0 = any."""
+    """`times`: how much faster than the best peer; `most`: seconds that it may take at the most; 0 = any."""
 
     times: float
     most: float = 0.0

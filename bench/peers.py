@@ -66,6 +66,10 @@ class Peer:
         """Remove the volumes too, untimed: the next up makes them."""
         raise NotImplementedError
 
+    def execute(self, name: str, *command: str) -> Commands:
+        """Run a command in the container of that name, to its end."""
+        raise NotImplementedError
+
     def pull(self, image: str) -> Commands:  # noqa: ARG002 - not every peer can
         """Fetch and unpack an image from the sandbox's registry."""
         return []
@@ -121,6 +125,9 @@ class Loop(Peer):
 
     def ps(self, stack: Stack) -> Commands:  # noqa: ARG002 - all there are
         return [[*self.tool, "ps"]]
+
+    def execute(self, name: str, *command: str) -> Commands:
+        return [[*self.tool, "exec", name, *command]]
 
     def down(self, stack: Stack) -> Commands:
         return self._remove(stack.containers[::-1])
@@ -196,6 +203,9 @@ class Compose(Peer):
 
     def ps(self, stack: Stack) -> Commands:
         return [self._compose(stack, "ps")]
+
+    def execute(self, name: str, *command: str) -> Commands:  # noqa: ARG002 - `docker exec` does not care who made it
+        return []
 
     def down(self, stack: Stack) -> Commands:
         # Now and then dockerd refuses to remove the network, for good: it "has active endpoints". The containers are gone.
@@ -291,6 +301,9 @@ class Reconciler(Peer):
 
     def ps(self, stack: Stack) -> Commands:  # noqa: ARG002 - all there are
         return [[self._program, "ps"]]
+
+    def execute(self, name: str, *command: str) -> Commands:
+        return [[self._program, "exec", name, *command]]
 
     def down(self, stack: Stack) -> Commands:
         return [[self._program, "down", self._file(stack)]]

@@ -20,6 +20,7 @@ AIMS = {
     "pair/down": Aim(3),
     "chain/up": Aim(5),
     "crowd-large/up": Aim(7),
+    "crowd-large/ps": Aim(0, most=0.100),
     "heal/heal": Aim(1),
     "pull/pull": Aim(2),
 }
@@ -30,6 +31,7 @@ _WORDS = {
     "change": "one change",
     "down": "down",
     "ps": "ps",
+    "exec": "exec true",
     "heal": "heal after kill -9",
     "pull": "pull and unpack",
     "idle": "a minute of health checks",
@@ -96,7 +98,9 @@ def _verdict(spreads: Mapping[str, Spread], aim: Aim | None) -> list[str]:
     faster = "" if times is None else f"{times:.1f}x"
     if aim is None:
         return [faster, ""]
-    wanted = f"{aim.times:.0f}x" + (f", < {aim.most * 1000:.0f} ms" if aim.most else "")
+    wanted = ", ".join(
+        [*([f"{aim.times:.0f}x"] if aim.times else []), *([f"< {aim.most * 1000:.0f} ms"] if aim.most else [])]
+    )
     return [faster, f"{wanted}: {'reached' if reached(ours, peers, aim) else '**missed**'}"]
 
 

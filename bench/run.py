@@ -5,7 +5,8 @@
     make bench QUICK=1             one small round, to see that it works; docs are left alone
     make bench ROUNDS=3            so many rounds of everything
     make bench ONLY=podman         beside one peer only (names: docker compose podman); docs are left alone
-    make bench PART=pull           one part only (names: pair chain crowd crowd-large checked heal pull); docs are left alone
+    make bench PART=single         one part only; docs are left alone (names: pair single chain crowd
+                                   crowd-large checked heal pull)
 
 Each peer has a sandbox of its own (see sandbox.py). A round does the same with one peer after the other, and each round
 begins with another one. The first round warms up and does not count.
@@ -54,6 +55,7 @@ LONG_ENOUGH = 10.5
 
 TITLES = {
     "pair": "pair",
+    "single": "one container",
     "chain": "chain of {}",
     "crowd": "{} independent",
     "crowd-large": "{} independent",
@@ -82,6 +84,7 @@ class Bench:
         self._warming = False
         plan: list[tuple[str, Stack, list[str]]] = [
             ("pair", stacks.pair(), ["unchanged", "ps", "change"]),
+            ("single", stacks.single(), ["exec"]),
             ("chain", stacks.chain(self.sizes["chain"]), ["unchanged"]),
             ("crowd", stacks.crowd(self.sizes["crowd"]), ["unchanged", "ps", "memory"]),
             ("crowd-large", stacks.crowd(self.sizes["crowd-large"]), ["unchanged", "ps", "memory"]),
@@ -114,6 +117,8 @@ class Bench:
             self._operation(name, "unchanged", peer, peer.unchanged(stack))
         if "ps" in operations:
             self._operation(name, "ps", peer, peer.ps(stack))
+        if "exec" in operations:
+            self._operation(name, "exec", peer, peer.execute(stack.containers[0].key, "true"))
         if "memory" in operations:
             self.memory.setdefault(name, {})[peer.name] = peer.sandbox.memory(stacks.PROGRAM)
         if "change" in operations:
@@ -260,7 +265,7 @@ def main() -> int:
         print("make bench needs root: it makes namespaces and containers", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rounds = {"pair": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5, "checked": 1, "pull": 5}
+    rounds = {"pair": 7, "single": 7, "chain": 5, "crowd": 3, "crowd-large": 1, "heal": 5, "checked": 1, "pull": 5}
     sizes = {"chain": 10, "crowd": 50, "crowd-large": 200, "checked": 200}
     if options.quick:
         rounds, sizes = dict.fromkeys(rounds, 1), {"chain": 4, "crowd": 8, "crowd-large": 16, "checked": 8}
@@ -283,7 +288,9 @@ def main() -> int:
         "machine": machine(),
         "versions": versions,
         "titles": {peer.name: peer.title for peer in ready},
-        "rounds": {TITLES[name].format(sizes.get(name)): count for name, count in rounds.items()},
+        "rounds": {
+            name: count for name, count in rounds.items() if any(row.startswith(f"{name}/") for row in bench.measured)
+        },
         "stacks": {name: title.format(sizes.get(name)) for name, title in TITLES.items()},
         "sizes": sizes,
         "measured": bench.measured,

@@ -56,6 +56,11 @@ def pair() -> Stack:
     return Stack("pair", (database, Container("web", links=("db",), port=(8080, 80))))
 
 
+def single() -> Stack:
+    """One container that is like `docker run --detach`."""
+    return Stack("single", (Container("single"),), linked=False)
+
+
 def chain(length: int) -> Stack:
     """Each container links to the one before it."""
     made = [Container(f"chain{n}", links=(f"chain{n - 1}",) if n else ()) for n in range(length)]
