@@ -46,7 +46,11 @@ def test_a_blog_outlives_all_that_happens_to_its_containers(make_machine):
     with open(os.path.join(PROJECT, "specs", "wordpress.yaml"), encoding="utf-8") as file:
         text = file.read()
     spec = machine.spec(text, "wordpress.yaml")
-    machine.cli("apply", spec)
+    # Both have health checks of their own, which run inside, and the blog waits for its database.
+    said = machine.cli("apply", "--wait", spec).out
+    order = [said.index(step) for step in ("wordpressdb is healthy (", "started wordpress (", "wordpress is healthy (")]
+    assert order == sorted(order), said
+    assert machine.cli("ps").out.count(" (healthy) ") == 2
     story = Story(machine)
     story.check()
     assert "nothing to do" in machine.cli("apply", spec).out
@@ -72,6 +76,7 @@ def test_a_blog_outlives_all_that_happens_to_its_containers(make_machine):
         "+ create container wordpressdb",
         "+ create container wordpress",
         "+ start container wordpressdb",
+        ". wait container wordpressdb until it is healthy, before wordpress starts",
         "+ start container wordpress",
         "Plan: 1 container to replace, 1 container to replace because of others.",
         "Down until started again: wordpress, wordpressdb.",
