@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.paths import Paths
 
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -248,6 +248,12 @@ class Store:
                     f"the store {self._paths.store} was written by a newer release (version {version})",
                     code="store",
                     hint="use that release, or another RECONCILER_ROOT",
+                )
+            if 0 < version < VERSION:
+                raise ReconcilerError(
+                    f"the store {self._paths.store} was written by a development version before the first release",
+                    code="store",
+                    hint="remove its containers with that version, then the folder, or use another RECONCILER_ROOT",
                 )
             if version == 0:
                 connection.execute("PRAGMA journal_mode=WAL")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import tarfile
 
@@ -18,6 +20,7 @@ from support.machine import PROJECT, image, until, until_gone
 from reconciler.engine.containers import runtime
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.records import ContainerConfig
+from reconciler.engine.store import VERSION
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -199,3 +202,15 @@ def test_on_a_full_disk_containers_can_be_looked_at_stopped_and_removed(make_mac
     finally:
         machine.restart()
         subprocess.run(["umount", machine.root], check=True)
+
+
+@pytest.mark.parametrize(("version", "message"), [(1, "before the first release"), (99, "newer release")])
+def test_a_store_of_another_version_is_left_alone(machine, version, message):
+    machine.restart()
+    with contextlib.closing(sqlite3.connect(machine.paths.store)) as store:
+        store.execute(f"PRAGMA user_version={version}")
+    ran = machine.cli("ps", code=1)
+    assert message in ran.err
+    with contextlib.closing(sqlite3.connect(machine.paths.store)) as store:
+        assert store.execute("PRAGMA user_version").fetchone() == (version,)
+        store.execute(f"PRAGMA user_version={VERSION}")
