@@ -11,6 +11,8 @@ from reconciler.spec.findings import finding
 from reconciler.spec.nodes import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from yaml.error import MarkedYAMLError
 
     from reconciler.kits.errors import ReconcilerError
@@ -78,15 +80,12 @@ def too_deep(at: Node) -> ReconcilerError:
 
 def _too_deep(source: Source) -> Node:
     """Where the first collection begins that is nested too deep."""
-    import yaml  # noqa: PLC0415 - on an error's way out
-
     level = 0
-    for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
-        kind = type(token).__name__
+    for kind, at in _tokens(source):
         if kind.endswith(("SequenceStartToken", "MappingStartToken")):
             level += 1
             if level > DEEPEST:
-                return _node(token.start_mark, source)
+                return at
         elif kind.endswith(("SequenceEndToken", "MappingEndToken", "BlockEndToken")):
             level -= 1
     return Node(source, 1, 1)
@@ -94,16 +93,24 @@ def _too_deep(source: Source) -> Node:
 
 def _unclosed(source: Source) -> Node | None:
     """The innermost bracket that is open where the text ends."""
-    import yaml  # noqa: PLC0415 - on an error's way out
-
     opened: list[Node] = []
-    for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
-        kind = type(token).__name__
+    for kind, at in _tokens(source):
         if kind in ("FlowSequenceStartToken", "FlowMappingStartToken"):
-            opened.append(_node(token.start_mark, source))
-        elif kind in ("FlowSequenceEndToken", "FlowMappingEndToken"):
+            opened.append(at)
+        elif kind in ("FlowSequenceEndToken", "FlowMappingEndToken") and opened:
             opened.pop()
     return opened[-1] if opened else None
+
+
+def _tokens(source: Source) -> Iterator[tuple[str, Node]]:
+    """Kind and place of the text's tokens, up to where the scanner itself gives up: it is not the one that parses."""
+    import yaml  # noqa: PLC0415 - on an error's way out
+
+    try:
+        for token in yaml.scan(source.text, Loader=yaml.SafeLoader):
+            yield type(token).__name__, _node(token.start_mark, source)
+    except yaml.YAMLError:
+        return
 
 
 def _node(mark: Any, source: Source) -> Node:
