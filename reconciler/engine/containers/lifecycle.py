@@ -89,6 +89,7 @@ class Lifecycle:
         `address` and `kept_ports` are a predecessor's, taken over where they are free. What lies on the disk is made
         by `prepare`, or by the first start.
         """
+        self._preparing.rouse()
         image = self.images.resolve(config.image)
         _check_platform(config, image)
         container_id = os.urandom(32).hex()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import ending
 from reconciler.engine.containers.runtime import message_of, need_program
-from reconciler.engine.kernel import cgroups, files, notify, processes, programs
+from reconciler.engine.kernel import cgroups, files, processes, programs
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
@@ -181,8 +181,8 @@ def wait_for_code(paths: Paths, container_id: str, timeout: float = 30.0) -> Non
 def _wait(bundle: str, done: Callable[[], bool], timeout: float) -> bool:
     """Wait until `done()`, or until there is no monitor (any more); False after `timeout` seconds with neither.
 
-    Whatever the monitor does, it writes something into the bundle, also its copy of the exit code: so it is told by the
-    kernel when to look. Many containers that start or end at once would else take the processors by looking.
+    It looks again and again: inotify(7) would tell when to, but to close one waits 10 ms for the kernel (SRCU), which is
+    as long as the whole wait.
     """
     if done():
         return True
@@ -190,16 +190,15 @@ def _wait(bundle: str, done: Callable[[], bool], timeout: float) -> bool:
     if fd < 0:
         return True
     end = time.monotonic() + timeout
+    pause = 0.0005
     try:
-        with notify.Folder(bundle, modified=True) as folder:
-            folder.watch(fd)
-            while not done():
-                if processes.wait_for_end(fd, 0.0):
-                    return True
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                folder.wait(left)
+        while not done():
+            if processes.wait_for_end(fd, 0.0):
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.001)  # a start waits here: longer steps would overshoot by as much
     finally:
         os.close(fd)
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ HOST_GATEWAY = "host-gateway"
 """Stands for this machine's address in an extra host."""
 
 _NETWORK_ATTEMPTS = 3
-_STAYS_ROUSED = 0.01
-"""Seconds that `cgroups.rouse` holds for, or nearly so."""
+_STAYS_ROUSED = 0.02
+"""Seconds that `cgroups.rouse` takes and then holds for, or nearly so."""
 _PORT_ATTEMPTS = 8
 """How often random ports are chosen anew when others are quicker each time."""
 
@@ -70,21 +71,22 @@ class Preparing:
         record = self._with_address(record)
         # Mostly waiting for nft and the kernel; needed only when the OCI runtime is at work.
         network = Background("network", self._network.prepare)
-        rousing = self._rouse()
+        self.rouse()
         try:
             self._make(record, runtime, network)
         finally:
             network.join()
-            if rousing:
-                rousing.join()
 
-    def _rouse(self) -> Background[None] | None:
-        """Begin what the OCI runtime would else wait for when it puts the process into its cgroup."""
+    def rouse(self) -> None:
+        """Begin what else would be waited for when a process that is made soon is put into its cgroup.
+
+        Called when a container is written down, and again for its start: what it does wears off within moments.
+        """
         now = time.monotonic()
-        if now < self._roused + _STAYS_ROUSED:
-            return None
-        self._roused = now
-        return Background("cgroups", cgroups.rouse)
+        if now > self._roused + _STAYS_ROUSED:
+            self._roused = now
+            # Nobody waits for it: nothing depends on what becomes of it.
+            threading.Thread(target=cgroups.rouse, name="cgroups", daemon=True).start()
 
     def _make(self, record: Record, runtime: OciRuntime, network: Background[Subnet]) -> None:
         again = bool(record.generation) or monitor.was_launched(self._paths, record.id)

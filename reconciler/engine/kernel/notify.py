@@ -56,10 +56,6 @@ class Folder:
         os.close(self._fd)
         os.close(self._own)
 
-    def watch(self, descriptor: int) -> None:
-        """End waits also while this descriptor is readable (a pidfd: once the process has ended)."""
-        self._poll.register(descriptor, select.POLLIN)
-
     def wake(self) -> None:
         """End a wait, from another thread."""
         os.eventfd_write(self._own, 1)
@@ -71,14 +67,12 @@ class Folder:
     def names(self, timeout: float) -> set[str]:
         """Wait as `wait` does; the names of what has appeared (or was written to), "" where the kernel lost count.
 
-        Empty after `timeout`, after a `wake`, and where a watched descriptor is readable.
+        Empty after `timeout`, and after a `wake`.
         """
         found: set[str] = set()
         for fd, _ in self._poll.poll(max(0.0, timeout) * 1000):
             if fd == self._own:
                 os.eventfd_read(fd)
-                continue
-            if fd != self._fd:  # the caller's
                 continue
             data = os.read(fd, 1 << 16)
             while data:
