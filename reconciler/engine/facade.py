@@ -87,6 +87,15 @@ class Engine:
 
             helpers.start(self.paths, "tidy")
 
+    def leave(self) -> None:
+        """What a process that has lived in the group of the monitors does at its end: the last one takes all along.
+
+        `tidy` may have waited for it in vain.
+        """
+        cgroups.enter("", os.getpid())
+        if self.network.retire() or self.containers.none_left():
+            self.remove_leftovers()
+
     def remove_leftovers(self) -> None:
         """What `tidy` has a process do."""
         self.network.teardown()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 
@@ -13,10 +14,10 @@ import pytest
 from support import world
 from support.machine import until
 
-from reconciler.engine.containers import runtime
+from reconciler.engine.containers import helpers, runtime
 from reconciler.engine.containers.health import journal, prober, upkeep
 from reconciler.engine.containers.runtime import find_program
-from reconciler.engine.kernel import cgroups, locks
+from reconciler.engine.kernel import cgroups, locks, processes, programs
 from reconciler.loop.converge import Manner, PassReporter, converge
 from reconciler.runtimes.console import ExecOptions
 
@@ -203,6 +204,16 @@ def test_whoever_comes_by_next_starts_a_prober_that_was_killed(machine):
     machine.exec("a", "touch", "/ok")
     until(lambda: health(machine, "a") == "healthy")
     assert found(machine, "a").streak == 0
+
+
+@pytest.mark.parametrize("code", [(helpers._CODE, "keep"), (upkeep._CODE,)], ids=["keeper", "prober"])
+def test_the_last_to_leave_takes_the_group_along(machine, code):
+    """Also where whoever has removed the last container has given up waiting for it."""
+    text, *task = code
+    program = [sys.executable, "-I", "-c", text, *task, machine.root, machine.run]
+    done = programs.spawn_sealed(program)
+    until(lambda: not os.path.exists(f"/proc/{done.pid}") or processes.process_state(done.pid) == "Z", 60)
+    assert world.groups_of(machine.paths) == []
 
 
 def test_two_probers_are_never_at_work(machine):

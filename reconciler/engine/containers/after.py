@@ -27,9 +27,7 @@ def main(arguments: list[str]) -> int:
         # Out of the session or unit of whoever started us, and at the end out of the group that may go away.
         cgroups.enter(f"{engine.paths.cgroup}/monitors", os.getpid())
         keep(engine, int(rest[0]) if rest else None)
-        cgroups.enter("", os.getpid())
-        if engine.network.retire():
-            engine.remove_leftovers()
+        engine.leave()
     except Exception as error:
         helpers.note(engine.paths, f"{task}: {error!r}")
         return 1

@@ -67,9 +67,7 @@ def main(arguments: list[str]) -> int:
             os.close(lock)
             # Who found the lock held meanwhile has left its container to us.
             lock = locks.try_hold(engine.paths.prober_lock) if Prober(engine).look() else None
-        cgroups.enter("", os.getpid())
-        if engine.network.retire():
-            engine.remove_leftovers()
+        engine.leave()
     except Exception as error:
         helpers.note(engine.paths, f"health checks: {error!r}")
         return 1
