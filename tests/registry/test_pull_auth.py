@@ -85,6 +85,26 @@ def test_without_or_with_wrong_credentials_it_is_denied_after_few_questions(hub,
     assert len(hub.requests) <= 5
 
 
+@pytest.mark.parametrize("challenge", ['Bearer realm="{}/token",service="s"', 'Basic realm="x"'])
+@pytest.mark.parametrize("what", ["/blobs/", "/manifests/"])
+def test_whom_a_registry_redirects_to_gets_no_credentials_by_asking_for_them(
+    hub, other, images, folder, what, challenge
+):
+    hub.image()
+    guarded(hub)
+    write(folder, {"auths": {hub.address: {"auth": PAIR}}})
+    hub.rules.append(on(what, lambda r, h: reply(h, 307, b"", {"Location": f"{other.url}{r.path}"})))
+    asks = {"WWW-Authenticate": challenge.format(other.url)}
+    other.rules.append(on("/v2/", lambda _, h: reply(h, 401, b'{"message": "give!"}', asks)))
+    with pytest.raises(ReconcilerError) as raised:
+        images.pull(f"{hub.address}/app:1")
+    assert f"{hub.address} redirects to {other.address}, which answers 401 Unauthorized (give!)" in str(raised.value)
+    assert raised.value.code == "registry"
+    assert {request.path.split("/")[1] for request in other.requests} == {"v2"}
+    assert not any("Authorization" in request.headers for request in other.requests)
+    assert not any("Bearer" in request.headers.get("Authorization", "") for request in hub.requests)
+
+
 # Tokens
 
 

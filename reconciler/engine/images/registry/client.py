@@ -212,21 +212,35 @@ class Repository:
 
     def _authorized(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         for _ in range(_UNAUTHORIZED_TRIES):
-            sent = ""
+            sent, base = "", self._base
             try:
                 sent = self._authority.header()
                 authorization = {"Authorization": sent} if sent else {}
-                answer = self._wire.request(method, self._base + path, {**headers, **authorization})
+                answer = self._wire.request(method, base + path, {**headers, **authorization})
                 if answer.status != 401:
                     return answer
                 try:
                     data = answer.read(MOST_BYTES)
+                    self._see_that_it_is_ours(answer, Site.of(base), data)
                     self._authority.answer(answer, sent)
                 finally:
                     answer.close()
             except Denied as error:
                 raise self._denied(str(error) or (said(data) if not sent else "")) from None
         raise self._denied(said(data))
+
+    def _see_that_it_is_ours(self, refused: Answer, own: Site, data: bytes) -> None:
+        """Nobody whom a registry redirects to may ask for its credentials: such a challenge is a failure."""
+        site = Site.of(refused.url)
+        if site == own:
+            return
+        text = said(data)
+        raise ReconcilerError(
+            f"{self._label}: {own} redirects to {site}, which answers {_status(refused.status)}"
+            + (f" ({text})" if text else ""),
+            code="registry",
+            hint="whom a registry redirects to is not shown its credentials",
+        )
 
     def _falls_back(self, error: WireError) -> bool:
         """Whether to go on without TLS from now on."""
