@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.spec import values
+from reconciler.spec.findings import BadValueError
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from reconciler.spec.containers import Reader
 
 T = TypeVar("T")
+
+_MOST_VALUES = 3 * 65535
+"""Of one list: there are no more ports, and a few words would stand for any number of them."""
 
 
 class Fields:
@@ -114,10 +118,17 @@ class Fields:
                 found = self._reader.attempt(item, long, item)
             else:
                 continue
+            if len(out) + len(found or ()) > _MOST_VALUES:
+                self._reader.attempt(item, _refuse, f"{key} stands for more than {_MOST_VALUES:,} values")
+                break
             for value in found or ():
                 self._reader.nodes[(*self._path, key, len(out))] = item
                 out.append(value)
         return out
+
+
+def _refuse(message: str) -> None:
+    raise BadValueError(message, "see whether ranges in it overlap")
 
 
 def _has_failed(item: Mapping) -> bool:

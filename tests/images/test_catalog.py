@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -420,6 +421,33 @@ def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
     assert kept.command == ()
     assert kept.labels == {"a": "b", "none": ""}
     assert kept.health == HealthConfig(test=("CMD", "true"), interval=1.5, retries=3)
+
+
+def test_every_port_may_be_exposed_once():
+    settings = {"ExposedPorts": {key: {} for key in ["1-65535", "1-65535/udp", "1-65535/sctp"]}}
+    exposed = configuration.parse(config_of([BASE], config=settings), "x").settings["exposed"]
+    assert len(set(exposed)) == len(exposed) == 3 * 65535
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # A few kilobytes that would stand for 10 million ports.
+        ({"ExposedPorts": {f"{first}-65535/tcp": {} for first in range(1, 160)}}, "ExposedPorts holds more than the"),
+        ({"Healthcheck": {"Interval": 10**400}}, "Interval is not a number from 0 to"),
+        ({"Healthcheck": {"Retries": 2**63}}, "Retries is not a number from 0 to"),
+        ({"Healthcheck": {"Timeout": -1}}, "Timeout is not a number from 0 to"),
+    ],
+)
+def test_numbers_in_a_configuration_are_bounded(settings, message):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReconcilerError, match=message) as raised:
+            configuration.parse(config_of([BASE], config=settings), "x")
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+    assert raised.value.code == "bad-image"
 
 
 KEYS = st.sampled_from(

@@ -24,6 +24,10 @@ MOST_BYTES = 4 << 20
 _NANOSECONDS = 1e9
 _EXPOSED = r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?"
 _MOST_PORT = 65535
+_MOST_EXPOSED = 3 * _MOST_PORT
+"""All ports of all protocols; ranges that overlap count twice, or a small text would become a long list again and again."""
+_MOST_NUMBER = 2**63 - 1
+"""Docker keeps durations (in nanoseconds) and counts in 64 bits."""
 _DIGEST = r"sha256:[0-9a-f]{64}"
 """Patterns as text: compiled when an image arrives, not at each start."""
 
@@ -96,9 +100,7 @@ def parse(data: bytes, what: str) -> Configuration:
             "entrypoint": reader.strings(inner, "Entrypoint"),
             "command": reader.strings(inner, "Cmd"),
             "environment": reader.strings(inner, "Env"),
-            "exposed": tuple(
-                port for text in sorted(reader.mapping(inner, "ExposedPorts")) for port in reader.ports(text)
-            ),
+            "exposed": reader.ports(inner),
             "volumes": tuple(sorted(reader.mapping(inner, "Volumes"))),
             "user": reader.string(inner, "User"),
             "working_dir": reader.string(inner, "WorkingDir"),
@@ -140,13 +142,24 @@ class _Reader:
             raise bad_image(self._what, f"{key} is not a list of strings")
         return tuple(found)
 
-    def ports(self, text: str) -> list[str]:
-        """The single ports, as "80/tcp", of a port or a range of them."""
+    def ports(self, parent: dict[str, Any]) -> tuple[str, ...]:
+        """The single ports, as "80/tcp", of all ports and ranges of them."""
+        found: dict[str, None] = {}
+        count = 0
+        for text in sorted(self.mapping(parent, "ExposedPorts")):
+            numbers, protocol = self._range(text)
+            count += len(numbers)
+            if count > _MOST_EXPOSED:
+                raise bad_image(self._what, f"ExposedPorts holds more than the {_MOST_EXPOSED} ports that there are")
+            found.update((f"{number}/{protocol}", None) for number in numbers)
+        return tuple(found)
+
+    def _range(self, text: str) -> tuple[range, str]:
         match = re.fullmatch(_EXPOSED, text, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if match is None or not 0 < first <= last <= _MOST_PORT:
             raise bad_image(self._what, f"ExposedPorts holds {quote(text[:80])}, which is no port like 80/tcp")
-        return [f"{number}/{match[3] or 'tcp'}" for number in range(first, last + 1)]
+        return range(first, last + 1), match[3] or "tcp"
 
     def labels(self, parent: dict[str, Any]) -> dict[str, str]:
         return {key: "" if value is None else str(value) for key, value in self.mapping(parent, "Labels").items()}
@@ -170,7 +183,10 @@ class _Reader:
 
     def _number(self, parent: dict[str, Any], key: str) -> int | None:
         # Zero means "inherit", as if it were absent.
-        return int(self._typed(parent, key, int, "a number", 0)) or None
+        found = int(self._typed(parent, key, int, "a number", 0))
+        if not 0 <= found <= _MOST_NUMBER:
+            raise bad_image(self._what, f"{key} is not a number from 0 to {_MOST_NUMBER}")
+        return found or None
 
     def _typed(self, parent: dict[str, Any], key: str, kind: Any, name: str, empty: Any) -> Any:
         found = parent.get(key)
