@@ -14,7 +14,7 @@ from support.machine import until
 
 from reconciler.engine.containers import copies
 from reconciler.engine.kernel import effects
-from reconciler.engine.records import ContainerConfig, MountConfig
+from reconciler.engine.records import ContainerConfig, MountConfig, SecurityConfig
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -146,6 +146,59 @@ def test_a_tar_goes_in_as_it_is(box):
     subprocess.run(command, input=data.getvalue(), env=box.environment, check=True)
     with tarfile.open(fileobj=io.BytesIO(box_tar(box, "/data/."))) as tar:
         assert {m.name: m.uid for m in tar if m.isreg()} == {"./sub/.wh.hidden": 1000, "./out": 1000}
+
+
+def send(machine, target, *members):
+    """`cp - box:TARGET` of a tar with these (name, type, content); how it ended."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, len(content)
+            tar.addfile(member, io.BytesIO(content))
+    command = machine.argv("cp", "-", f"box:{target}")
+    done = subprocess.run(command, input=data.getvalue(), env=machine.environment, capture_output=True, check=False)
+    machine.check_audit()
+    return done.returncode, done.stderr.decode()
+
+
+def test_a_tar_takes_the_place_of_no_folder_link_or_mount(box):
+    """A layer's later member wins; in a container that would empty the volume, and the folder of the host."""
+    top = tree(box)
+    copies.copy_in(box.engine.lifecycle, top, "box", "/data", ARCHIVE)
+    code, said = send(box, "/", ("data", tarfile.REGTYPE, b"x"))
+    assert (code, "'data' is a directory there, and none in the archive" in said) == (1, True), said
+    code, said = send(box, "/", ("data", tarfile.SYMTYPE, b""))
+    assert code == 1
+    code, said = send(box, "/data/tree", ("link", tarfile.DIRTYPE, b""))
+    assert (code, "is a directory in the archive, and none there" in said) == (1, True), said
+    code, said = send(box, "/", ("file", tarfile.REGTYPE, b"written"))
+    assert (code, "mounted read-only" in said) == (1, True), said
+    assert facts(os.path.join(box.paths.volume_data("data"), "tree")) == facts(top)
+    if box.state("box") == "running":
+        assert box.exec("box", "cat", "/file") == "the host's\n"
+        assert box.exec("box", "cat", "/data/tree/a") == "hello\n"
+        assert send(box, "/etc", ("hosts", tarfile.REGTYPE, b"127.0.0.1 localhost mine\n"))[0] == 0
+        assert "mine" in box.exec("box", "cat", "/etc/hosts")
+        record = box.record("box")
+        with open(os.path.join(box.paths.names(record.id), "hosts"), encoding="ascii") as file:
+            assert "mine" in file.read(), "the mount is the same"
+
+
+def test_a_read_only_root_is_read_only_also_while_it_does_not_run(machine):
+    config = ContainerConfig(
+        "box",
+        "tiny",
+        command=SLEEP,
+        mounts=(MountConfig("volume", "data", "/data"),),
+        security=SecurityConfig(read_only=True),
+    )
+    machine.engine.lifecycle.create(config)
+    top = tree(machine)
+    with pytest.raises(ReconcilerError, match="mounted read-only"):
+        copies.copy_in(machine.engine.lifecycle, top, "box", "/srv", PLAIN)
+    copies.copy_in(machine.engine.lifecycle, top, "box", "/data", PLAIN)
+    assert os.path.exists(os.path.join(machine.paths.volume_data("data"), "tree", "a"))
 
 
 @pytest.mark.parametrize(

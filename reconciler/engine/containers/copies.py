@@ -121,7 +121,10 @@ def _mounted(lifecycle: Lifecycle, record: Record, act: Callable[[Rooted], T]) -
             for bind in mounting.bind_mounts(paths, record.mounts):
                 place = _mount_point(root, bind.source, bind.target)
                 mounts.bind(bind.source, functools.partial(root.open, place, _WHO), read_only=bind.read_only)
-            results.append(act(root))
+            if record.config.security.read_only:
+                mounts.make_read_only(functools.partial(root.open, "/", _WHO))
+            with root.subroot("/") as seen:
+                results.append(act(seen))
 
     mounts.in_private_namespace(inside)
     return results[0]
@@ -258,7 +261,10 @@ def _unpack(lifecycle: Lifecycle, root: Rooted, name: str, path: str) -> int:
         span = streams.Span.whole(spool)
         if kind := streams.compression(span):
             span = streams.expand(span, kind, _temporary(lifecycle, opened), limits, what).span
-        return unpack(span, folder, limits, what, whiteouts=False).size
+        try:
+            return unpack(span, folder, limits, what, live=True).size
+        except OSError as error:
+            raise _failure(error, what, f"{name}:{path}") from error
 
 
 def _temporary(lifecycle: Lifecycle, opened: contextlib.ExitStack) -> int:

@@ -52,15 +52,16 @@ class Unpacked(Frozen):
 
 
 def unpack(
-    span: Span, root: Rooted, limits: Limits, what: str, *, whiteouts: bool = True, record: int | None = None
+    span: Span, root: Rooted, limits: Limits, what: str, *, live: bool = False, record: int | None = None
 ) -> Unpacked:
     """Apply a plain tar to a folder. On an error it is left half-made, for the caller to remove.
 
-    With `whiteouts` it is a layer's, and names that begin with `.wh.` hide what lower layers have. The empty file
+    With `live` the folder is one in use, as `cp` means it: no name is a whiteout, a folder never takes the place of what is
+    none or the other way round, and what is mounted there stays. The empty file
     `record` gets what it takes to write a layer's tar again: see `tarsplit`.
     Raises `ReconcilerError` with code "bad-image" that names `what`; OSError where the disk fails.
     """
-    worker = _Unpacker(span, root, limits, what, whiteouts)
+    worker = _Unpacker(span, root, limits, what, live)
     try:
         recorder = None if record is None else tarsplit.Recorder(span, record)
         for member in tars.members(span, what, limits.entries):
@@ -83,12 +84,12 @@ def unpack(
 
 
 class _Unpacker:
-    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str, whiteouts: bool) -> None:
+    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str, live: bool) -> None:
         self._span = span
         self._root = root
         self._limits = limits
         self._what = what
-        self._whiteouts = whiteouts
+        self._live = live
         self._size = 0
         self._times: dict[bytes, int] = {}
         self._unnamed: dict[bytes, None] = {}
@@ -108,7 +109,7 @@ class _Unpacker:
             self._apply_root(member)
             return b""
         folder, _, name = path.rpartition(b"/")
-        marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT)] if self._whiteouts else []
+        marks = [part for part in path.split(b"/") if part.startswith(_WHITEOUT) and not self._live]
         if any(part.startswith(_META) and part != _OPAQUE for part in marks):
             return b""  # bookkeeping of aufs
         try:
@@ -177,6 +178,9 @@ class _Unpacker:
         except FileExistsError:
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if not stat.S_ISDIR(found.st_mode):
+                if self._live:
+                    shown = quote(member.name[:200])
+                    raise bad_image(self._what, f"{shown} is a directory in the archive, and none there") from None
                 self._remove(parent, name)
                 rooted.mkdir_at(parent, name, 0o700)
                 if _is_whiteout(found):
@@ -194,7 +198,7 @@ class _Unpacker:
         self._size += sum(size for _, size in pieces)
         if self._size > self._limits.bytes:
             raise bad_image(self._what, f"unpacks to more than {human_size(self._limits.bytes)}")
-        fd: int = self._replacing(parent, name, lambda: rooted.create_at(parent, name))
+        fd = self._open_new(parent, name)
         try:
             source = self._span.offset + member.offset_data
             for offset, size in pieces:
@@ -209,6 +213,15 @@ class _Unpacker:
             rooted.utime_fd(fd, modified, modified)
         finally:
             os.close(fd)
+
+    def _open_new(self, parent: int, name: bytes) -> int:
+        there = _stat_at(parent, name) if self._live else None
+        if there and stat.S_ISREG(there.st_mode) and rooted.is_mount_at(parent, name):
+            fd = rooted.reopen_at(parent, name, os.O_WRONLY)
+            rooted.truncate_fd(fd, 0)
+            return fd
+        made: int = self._replacing(parent, name, lambda: rooted.create_at(parent, name))
+        return made
 
     def _add_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
         target = self.clean(member.linkname, escapes=False)
@@ -261,10 +274,20 @@ class _Unpacker:
         self.removed = True
         self._parent = None  # a name led here through what goes now, perhaps
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISDIR(facts.st_mode):
+        if self._live:
+            self._remove_live(parent, name, is_folder=stat.S_ISDIR(facts.st_mode))
+        elif stat.S_ISDIR(facts.st_mode):
             files.remove_tree(os.fsdecode(b"/proc/self/fd/%d/%s" % (parent, name)))
         else:
             rooted.unlink_at(parent, name)
+
+    def _remove_live(self, parent: int, name: bytes, *, is_folder: bool) -> None:
+        shown = quote(os.fsdecode(name)[:200])
+        if is_folder:
+            raise bad_image(self._what, f"{shown} is a directory there, and none in the archive")
+        if rooted.is_mount_at(parent, name):
+            raise bad_image(self._what, f"something is mounted at {shown} there")
+        rooted.unlink_at(parent, name)
 
     def _make_opaque(self, parent: int, name: bytes) -> None:
         rooted.setxattr_at(parent, name, "trusted.overlay.opaque", b"y")

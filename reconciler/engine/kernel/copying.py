@@ -200,7 +200,7 @@ def copy_entry(inside: int, name: bytes, outside: int, new_name: bytes, manner: 
 
 
 def _copy_file(inside: int, name: bytes, outside: int, new_name: bytes, facts: os.stat_result, manner: Manner) -> None:
-    read = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+    read = rooted.reopen_at(inside, name, os.O_RDONLY)  # never a device that took the name just now
     try:
         write = _new_file(outside, new_name, merge=manner.merge)
         try:

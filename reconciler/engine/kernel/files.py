@@ -239,19 +239,36 @@ def _size(folder: int, seen: set[int], depth: int) -> int:
 def remove_tree(path: StrPath) -> None:
     """Remove a folder with all that is in it; nothing there is fine. Follows no link and enters no other file system.
 
-    Raises OSError (EBUSY) when something is mounted below: what lies on the mount is not touched.
+    Raises OSError (EBUSY) when something is mounted there or below: what lies on the mount is not touched.
     """
     try:
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
+        if _is_mount(top):
+            raise OSError(errno.EBUSY, "something is mounted here", os.fspath(path))
         while _empty(top, os.fstat(top).st_dev, top, 0):
             pass
     finally:
         os.close(top)
     with contextlib.suppress(FileNotFoundError):
         rmdir(path)
+
+
+def _is_mount(folder: int) -> bool:
+    """Whether a folder is the root of a mount, of the same file system as what is above it, too."""
+    above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return mount_id(folder) != mount_id(above)
+    finally:
+        os.close(above)
+
+
+def mount_id(fd: int) -> str:
+    """Which mount a descriptor is on (proc(5), fdinfo)."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:
+        return next(line for line in facts if line.startswith("mnt_id:"))
 
 
 _DEEPEST = 100

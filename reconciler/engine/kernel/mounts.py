@@ -106,7 +106,12 @@ def bind(source: str, target: Callable[[], int], *, read_only: bool = False) -> 
     """
     _at(target, lambda place: _mount(source, place, "", _MS_BIND | _MS_REC, ""))
     if read_only:
-        _at(target, lambda place: _mount("none", place, "", _MS_BIND | _MS_REMOUNT | _MS_RDONLY, ""))
+        make_read_only(target)
+
+
+def make_read_only(target: Callable[[], int]) -> None:
+    """Make the mount whose root `target` opens read-only, in this namespace."""
+    _at(target, lambda place: _mount("none", place, "", _MS_BIND | _MS_REMOUNT | _MS_RDONLY, ""))
 
 
 def _at(target: Callable[[], int], mount: Callable[[str], None]) -> None:

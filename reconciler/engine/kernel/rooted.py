@@ -16,6 +16,7 @@ import stat
 import struct
 from typing import TYPE_CHECKING, Any
 
+from reconciler.engine.kernel import files
 from reconciler.engine.kernel.effects import effect
 from reconciler.kits.errors import ReconcilerError
 
@@ -392,18 +393,13 @@ def is_mount_at(folder: int, name: AnyPath) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _mount_id(found) != _mount_id(folder)
+        return files.mount_id(found) != files.mount_id(folder)
     finally:
         os.close(found)
 
 
-def _mount_id(fd: int) -> str:
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:  # proc(5)
-        return next(line for line in facts if line.startswith("mnt_id:"))
-
-
 def reopen_at(folder: int, name: AnyPath, flags: int) -> int:
-    """Open a regular file that exists, to change it; a link is not followed, anything else is OSError EINVAL."""
+    """Open a regular file that exists; a link is not followed, anything else is OSError EINVAL and is not opened."""
     found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(found).st_mode):
