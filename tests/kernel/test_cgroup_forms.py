@@ -162,3 +162,12 @@ def test_the_usual_weight_is_everybodys():
     assert [weight_of(shares) for shares in (2, 1024, 262_144)] == [1, 100, 10_000]
     weights = [weight_of(shares) for shares in range(2, 4096)]
     assert weights == sorted(weights)
+
+
+@pytest.mark.parametrize("wanted", [64 * MIB, 128 * MIB, 32 * MIB, 0])
+def test_memory_is_not_throttled_for_ever_after_a_lowering_that_was_cut_off_on_v2(group, wanted):
+    """What a SIGKILL leaves: the lower `memory.high`, the old `memory.max`, and the mark that has it done again."""
+    group.change(NONE, SOME)
+    (group.folder / "memory.high").write_text(str(32 * MIB))
+    group.change(SOME, ResourceConfig(memory=wanted))
+    assert (group.holds("memory.high"), group.holds("memory.max")) == ("max", str(wanted or "max"))

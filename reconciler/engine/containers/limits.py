@@ -163,8 +163,10 @@ def _change_memory_v2(group: str, now: Limits, wanted: Limits) -> None:
 
     Raises OSError (EBUSY) when that does not come down far enough.
     """
+    lowers = wanted.memory != UNLIMITED and (now.memory == UNLIMITED or wanted.memory < now.memory)
+    if not lowers and cgroups.read(group, "memory.high") not in ("", "max"):
+        cgroups.write(group, "memory.high", "max")  # left by a lowering that was cut off
     if now.memory != wanted.memory:
-        lowers = wanted.memory != UNLIMITED and (now.memory == UNLIMITED or wanted.memory < now.memory)
         if lowers:
             cgroups.write(group, "memory.high", str(wanted.memory))  # tries to bring it down before it returns
         try:
