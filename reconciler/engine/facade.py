@@ -7,13 +7,14 @@ processes may open the same roots at once. Errors are `kits.errors.ReconcilerErr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.registry import Registry
-from reconciler.engine.kernel import cgroups, roots
+from reconciler.engine.kernel import cgroups, files, roots
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
 from reconciler.kits.errors import ReconcilerError
@@ -82,10 +83,22 @@ class Engine:
 
         In the background: the kernel takes its time over a bridge, and nobody needs to wait for it.
         """
+        self._sweep()
         if self.network.retire():
             from reconciler.engine.containers import helpers  # noqa: PLC0415 - only when there is work
 
             helpers.start(self.paths, "tidy")
+
+    def _sweep(self) -> None:
+        """Remove locks and verdicts of containers that are gone: who removed them may have been killed just before that."""
+        found = []
+        for folder in (self.paths.locks, self.paths.health):
+            with contextlib.suppress(FileNotFoundError):
+                found += [(folder, name) for name in os.listdir(folder) if _is_id(name)]
+        known = {record.id for record in self.containers.every()}  # after the look: who is written down comes first
+        for folder, name in found:
+            if name not in known:
+                files.remove_file(os.path.join(folder, name))
 
     def leave(self) -> None:
         """What a process that has lived in the group of the monitors does at its end: the last one takes all along.
@@ -104,3 +117,8 @@ class Engine:
             if not cgroups.remove_empty(f"{self.paths.cgroup}/monitors", self.paths.cgroup):
                 return
             time.sleep(0.05)
+
+
+def _is_id(name: str) -> bool:
+    """Whether a file is called after a container."""
+    return len(name) == 64 and not name.strip("0123456789abcdef")

@@ -416,9 +416,9 @@ class Lifecycle:
             catalog.change(connection, record.id, phase=catalog.REMOVING, wanted=catalog.STOPPED)
         self._clear(record)
         files.remove_tree(self.paths.container(record.id))
+        upkeep.end(self.paths, record)
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
-        upkeep.end(self.paths, record)
 
 
 def _refused(record: Record, state: str) -> ReconcilerError:

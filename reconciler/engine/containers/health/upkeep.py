@@ -49,7 +49,7 @@ def probe(paths: Paths, record: Record) -> None:
 
 
 def end(paths: Paths, record: Record) -> None:
-    """A container is gone."""
+    """A container that does not run any more is about to be forgotten."""
     journal.forget(paths, record.id)
     if locks.is_held(paths.prober_lock):
         _poke(paths)
