@@ -55,7 +55,7 @@ def keep(engine: Engine, lock: int | None = None) -> None:
 
     `lock` is a descriptor that holds the keeper's lock already.
     """
-    while lock is not None or (lock := _take_over(engine.paths.keeper_lock)) is not None:
+    while lock is not None or (lock := locks.take_over(engine.paths.keeper_lock)) is not None:
         keeper = Keeper(engine)
         keeper.work()
         os.close(lock)
@@ -63,14 +63,6 @@ def keep(engine: Engine, lock: int | None = None) -> None:
         # A hook that found the lock held has left its container to us, perhaps after our last look.
         if not keeper.look():
             break
-
-
-def _take_over(path: str) -> int | None:
-    """The keeper's lock, or None when somebody holds it; who only asks about it holds it for a moment."""
-    end = time.monotonic() + 1.0
-    while (lock := locks.try_hold(path)) is None and time.monotonic() < end:
-        time.sleep(0.01)
-    return lock
 
 
 class Keeper:

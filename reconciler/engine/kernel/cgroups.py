@@ -223,7 +223,8 @@ def kill_part(inner: str) -> bool:
     alive = members(inner)
     folder = f"{_tracking()}/{inner}"
     if alive and os.path.exists(f"{folder}/cgroup.kill"):
-        _write_control(f"{folder}/cgroup.kill", "1")
+        with contextlib.suppress(OSError):  # it is just going
+            _write_control(f"{folder}/cgroup.kill", "1")
     elif alive:
         with contextlib.suppress(OSError):
             _write_control(f"{folder}/freezer.state", "FROZEN")

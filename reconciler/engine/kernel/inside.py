@@ -13,6 +13,7 @@ import errno
 import os
 import resource
 import signal
+import struct
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel.effects import effect
@@ -32,7 +33,16 @@ NAMESPACES = {
 }
 """Flags of setns(2) by the names of runtime-spec config-linux.md."""
 
+SECCOMP_FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1 << 0,
+    "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
+}
+"""Flags of seccomp(2) by the names of runtime-spec config-linux.md."""
+
 _NR_CLOSE_RANGE = 436
+_NR_SECCOMP = {"x86_64": 317, "aarch64": 277}.get(os.uname().machine, -1)
 _NR_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine, 0)
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_SET_DUMPABLE = 4
@@ -44,9 +54,17 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _SECCOMP_MODE_FILTER = 2
+_SECCOMP_SET_MODE_FILTER = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _ST_RDONLY = 1
 _REPORT = 3
+
+_FRAME = struct.Struct("=cI")
+"""How each part of a report begins: what it is, and a number: the pid, or how many bytes of an error follow."""
+
+_PID, _ERROR = b"p", b"!"
+_LONGEST_ERROR = 1024
+"""Bytes. A part is written in one go, which no other gets into (pipe(7), PIPE_BUF)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,7 +85,7 @@ class Confinement(Frozen):
     """What a process shall be: the fields of runtime-spec config.md's `process`, in the kernel's terms.
 
     Capability sets are bit masks. `groups` are the files `cgroup.procs` that it writes itself to. `seccomp` is a BPF
-    program, b"" for no filter. `rlimits` are (number, soft, hard).
+    program, b"" for no filter, `seccomp_flags` are of `SECCOMP_FLAGS`. `rlimits` are (number, soft, hard).
     """
 
     namespaces: int
@@ -85,6 +103,7 @@ class Confinement(Frozen):
     ambient: int
     no_new_privileges: bool
     seccomp: bytes
+    seccomp_flags: int
     rlimits: tuple[tuple[int, int, int], ...]
     apparmor: str
     oom_score: int
@@ -105,8 +124,8 @@ def be_ready() -> None:
 def start(pidfd: int, confinement: Confinement, arguments: tuple[str, ...], output: int, report: int) -> int:
     """Start `arguments` in the container of the process `pidfd`; returns the pid of a child that ends at once.
 
-    `output` takes what the command writes. Into `report` come its pid as a line, and, where it can't be started, a line
-    that begins with an exclamation mark; then its end of file. The command becomes a child of this process.
+    `output` takes what the command writes. Into `report` comes what `read_report` reads, then its end of file. The
+    command becomes a child of this process.
     """
     child = os.fork()
     if not child:
@@ -121,15 +140,33 @@ def _child(pidfd: int, confinement: Confinement, arguments: tuple[str, ...], out
         report = _REPORT
         pid = os.fork()
         if pid:
-            os.write(report, b"%d\n" % pid)
+            os.write(report, _FRAME.pack(_PID, pid))
             code = 0
         else:
             _become(confinement)
             os.execvpe(arguments[0], arguments, confinement.environment)  # noqa: S606 - the container's own command
     except Exception as error:
-        os.write(report, f"!{_told(error, arguments[0])}\n".encode("utf-8", "surrogateescape"))
+        said = _told(error, arguments[0]).encode("utf-8", "replace")[:_LONGEST_ERROR]
+        os.write(report, _FRAME.pack(_ERROR, len(said)) + said)
     finally:
         os._exit(code)
+
+
+def read_report(report: bytes) -> tuple[int, str]:
+    """The command's pid (0 while it is not known) and why it can't be started ("": nothing of the kind), so far.
+
+    The reason has the image's own words in it. They are counted, not looked for: they can't pass for a pid.
+    """
+    pid, why, at = 0, "", 0
+    while len(report) - at >= _FRAME.size:
+        kind, number = _FRAME.unpack_from(report, at)
+        at += _FRAME.size
+        if kind == _PID:
+            pid = number
+        else:
+            why = why or report[at : at + number].decode("utf-8", "replace")
+            at += number
+    return pid, why
 
 
 def _told(error: Exception, name: str) -> str:
@@ -182,7 +219,7 @@ def _become(confinement: Confinement) -> None:
     if confinement.no_new_privileges:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if confinement.seccomp:
-        _filter(confinement.seccomp)
+        _filter(confinement.seccomp, confinement.seccomp_flags)
     _set_capabilities(
         confinement.effective & everything, confinement.permitted & everything, confinement.inheritable & everything
     )
@@ -218,9 +255,14 @@ def _set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
     _check(_libc.capset(ctypes.byref(header), ctypes.byref(data)), "capset")
 
 
-def _filter(program: bytes) -> None:
+def _filter(program: bytes, flags: int) -> None:
     described = _FilterProgram(len(program) // 8, program)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(described))
+    if not flags:
+        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(described))
+        return
+    mode = ctypes.c_uint(_SECCOMP_SET_MODE_FILTER)
+    number = ctypes.c_long(_NR_SECCOMP)
+    _check(_libc.syscall(number, mode, ctypes.c_uint(flags), ctypes.byref(described)), "seccomp")
 
 
 def _prctl(option: int, *arguments: int) -> None:

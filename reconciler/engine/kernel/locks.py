@@ -59,6 +59,14 @@ def try_hold(path: str) -> int | None:
     return fd
 
 
+def take_over(path: str, timeout: float = 1.0) -> int | None:
+    """As `try_hold`, but who only asks about the lock (`is_held`), and has it for a moment, does not count."""
+    end = time.monotonic() + timeout
+    while (fd := try_hold(path)) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return fd
+
+
 def is_held(path: str) -> bool:
     """Whether somebody holds the lock exclusively right now; changes nothing."""
     try:

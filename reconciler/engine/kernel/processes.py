@@ -124,9 +124,13 @@ def wait_for_end(pidfd: int, timeout: float | None) -> bool:
 
 
 @effect
-def reap(pid: int) -> int:
-    """waitpid(2) for a child that has ended or is about to; its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def try_reap(pid: int) -> int | None:
+    """waitpid(2) for a child, without waiting: its exit code, negative for a signal; None while it has not ended.
+
+    Raises ChildProcessError where it is no child of ours.
+    """
+    ended, code = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(code) if ended else None
 
 
 def open_monitor(pid: int, argument: str) -> int:

@@ -11,9 +11,10 @@ import os
 import resource
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.kernel import inside
+from reconciler.engine.kernel import inside, seccomp
 from reconciler.kits.capabilities import NAMES
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +44,7 @@ def confinement_of(paths: Paths, container_id: str, groups: tuple[str, ...]) -> 
         environment={name: value for name, _, value in (pair.partition("=") for pair in process["env"])},
         no_new_privileges=bool(process.get("noNewPrivileges")),
         seccomp=_filter(document),
+        seccomp_flags=_flags((linux.get("seccomp") or {}).get("flags") or ()),
         rlimits=tuple((getattr(resource, one["type"]), one["soft"], one["hard"]) for one in process["rlimits"]),
         apparmor=process.get("apparmorProfile") or "",
         oom_score=process.get("oomScoreAdj") or 0,
@@ -68,13 +70,30 @@ def mask_of(names: Iterable[str]) -> int:
 
 def _filter(document: dict[str, Any]) -> bytes:
     """The system call filter in force; b"" only where the container has none."""
-    if not document["linux"].get("seccomp"):
+    oci = document["linux"].get("seccomp")
+    if not oci:
         return b""
     encoded = (document.get("annotations") or {}).get("run.oci.seccomp_bpf_data", "")
-    if not encoded:
+    if encoded:
+        return _filters.setdefault(encoded, base64.b64decode(encoded))
+    if not seccomp.library_version():
         raise ReconcilerError(
             "a probe can't be confined as its container is: libseccomp is missing, which compiles the filter",
             code="probe",
             hint="install it: apt-get install libseccomp2, and start the container again",
         )
-    return _filters.setdefault(encoded, base64.b64decode(encoded))
+    try:  # the OCI runtime has compiled it itself: one with flags, or while libseccomp was missing
+        return seccomp.compile_filter(oci)
+    except OSError as error:
+        raise ReconcilerError(
+            f"a probe can't be confined as its container is: {error.strerror}", code="probe"
+        ) from error
+
+
+def _flags(names: Iterable[str]) -> int:
+    flags = 0
+    for name in names:
+        if name not in inside.SECCOMP_FLAGS:
+            raise ReconcilerError(f"a probe can't have a seccomp filter with the flag {quote(name)}", code="probe")
+        flags |= inside.SECCOMP_FLAGS[name]
+    return flags

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     engine = Engine(*arguments)
     group = f"{engine.paths.cgroup}/monitors"
     try:
-        lock = locks.try_hold(engine.paths.prober_lock)
+        lock = locks.take_over(engine.paths.prober_lock)
         if lock is None:
             return 0
         inside.be_ready()
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
             Prober(engine).work()
             os.close(lock)
             # Who found the lock held meanwhile has left its container to us.
-            lock = locks.try_hold(engine.paths.prober_lock) if Prober(engine).look() else None
+            lock = locks.take_over(engine.paths.prober_lock) if Prober(engine).look() else None
         engine.leave()
     except Exception as error:
         helpers.note(engine.paths, f"health checks: {error!r}")
@@ -87,6 +87,7 @@ class Patient:
         self.confinement: Confinement | None = None
         self.part = ""
         self.kill_at = 0.0
+        self.blocked_since = 0.0
 
     def _first_pause(self) -> float:
         """Counted from the last probe or the start; what is overdue when a prober begins is spread a little."""
@@ -135,7 +136,7 @@ class Prober:
                     looked = now
                 for patient in list(self._patients.values()):
                     self._attend(patient)
-                self._leaving = [(one, probe) for one, probe in self._leaving if not probe.advance()]
+                self._leaving = [(one, probe) for one, probe in self._leaving if not self._has_left(probe)]
                 if self._patients or self._leaving:
                     idle_since = now
                 elif now - idle_since > LINGER or self._engine.containers.none_left():
@@ -185,8 +186,22 @@ class Prober:
         self._patients.pop(patient.record.id, None)
         if patient.probe:
             patient.probe.give_up()
+            self._let_go(patient)
+
+    def _let_go(self, patient: Patient) -> None:
+        """Its probe is over, or not wanted any more. Until nothing is left of it there is no next one."""
+        if patient.probe and not self._has_left(patient.probe):
             self._leaving.append((patient.record.id, patient.probe))
-            patient.probe = None
+        patient.probe = None
+
+    def _has_left(self, probe: Probe) -> bool:
+        """Also where that can't be found out: the next probe's start sees what is in the way."""
+        try:
+            return probe.leave()
+        except Exception as error:
+            helpers.note(self._paths, f"the end of a probe: {error!r}")
+            probe.close()
+            return True
 
     # --- one container ------------------------------------------------------------------------------------------------
 
@@ -196,7 +211,7 @@ class Prober:
             if patient.probe:
                 result = patient.probe.advance(lambda: self._is_frozen(patient))
                 if result:
-                    patient.probe = None
+                    self._let_go(patient)
                     self._note(patient, result)
             elif patient.due <= time.monotonic():
                 self._begin(patient)
@@ -206,6 +221,9 @@ class Prober:
         except Exception as error:
             helpers.note(self._paths, f"health check of container {patient.record.name}: {error!r}")
             patient.due = time.monotonic() + patient.check.interval
+            if patient.probe:
+                patient.probe.give_up()
+                self._let_go(patient)
 
     def _is_frozen(self, patient: Patient) -> bool:
         return cgroups.is_frozen(f"{self._paths.cgroup}/{patient.record.id}")
@@ -223,6 +241,7 @@ class Prober:
                 patient.probe = self._started(patient, pidfd)
                 return
             patient.due = time.monotonic() + LATER
+            patient.blocked_since = 0.0
         except (OSError, ReconcilerError) as error:
             now = time.time()
             self._note(patient, Result(now, now, FAILED, getattr(error, "message", str(error))))
@@ -238,9 +257,23 @@ class Prober:
             patient.confinement = confinement_of(self._paths, patient.record.id, joined)
         leaves = any(patient.record.id == one for one, _ in self._leaving)
         if leaves or not cgroups.kill_part(patient.part):  # or one of a prober that was killed
-            patient.due = time.monotonic() + SOON
+            self._put_off(patient)
             return None
+        patient.blocked_since = 0.0
         return Probe(pidfd, patient.confinement, patient.check, patient.part)
+
+    def _put_off(self, patient: Patient) -> None:
+        """Its last probe is not gone yet. One that can't be killed is no excuse: after the timeout that is a failure, too."""
+        now = time.monotonic()
+        patient.blocked_since = patient.blocked_since or now
+        waited = now - patient.blocked_since
+        if waited >= patient.check.timeout:
+            patient.blocked_since = 0.0
+            raise ReconcilerError(
+                f"no probe could be started for {patient.check.timeout:g}s: processes of the last one do not end",
+                code="probe",
+            )
+        patient.due = now + max(SOON, waited / 4)
 
     def _note(self, patient: Patient, result: Result) -> None:
         """A probe is over: keep what has come of it, and act on it."""
@@ -289,8 +322,11 @@ class Prober:
     def _wait(self, folder: notify.Folder) -> bool:
         """Until something is to be done; returns whether somebody asks for a look at everything."""
         now = time.monotonic()
-        wakes = min(self._look_at, now + (RESYNC if self._patients else SOON if self._leaving else LINGER))
+        wakes = min(self._look_at, now + (RESYNC if self._patients else LINGER))
         wanted: set[int] = set()
+        for _, probe in self._leaving:
+            wanted.update(probe.descriptors)
+            wakes = min(wakes, probe.wakes_at)
         for patient in self._patients.values():
             if patient.probe:
                 wanted.update(patient.probe.descriptors)
