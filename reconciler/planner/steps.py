@@ -173,7 +173,7 @@ def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[
         draft.add(_STOP, key, StopContainer(stack, key), decision.change, decision.reasons, downtime=True)
     if decision.removes:
         assert decision.seen
-        data = fate_of(decision.seen, successor=decision.creates, deleted=deleted)
+        data = fate_of(decision.seen, decision.wanted if decision.creates else None, deleted)
         draft.add(_REMOVE, key, RemoveContainer(stack, key), decision.change, decision.reasons, data=data)
         draft.wait((_REMOVE, key), (_STOP, key))
 
