@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.engine.containers.health import probe as probes
 from reconciler.engine.containers.health import prober as probers
 from reconciler.engine.containers.health.check import Check
-from reconciler.engine.kernel import cgroups, inside, locks
+from reconciler.engine.kernel import cgroups, inside, locks, processes
 from reconciler.kits.errors import ReconcilerError
 
 CHECK = Check(("true",), interval=1.0, timeout=10.0, start_period=0.0, start_interval=None, retries=1)
@@ -116,6 +116,25 @@ def test_what_can_not_be_killed_delays_the_result_for_a_second_and_is_tried_seld
         clock.now = probe.wakes_at
     assert part.kills < 22, "once in five seconds, at the end"
     part.is_empty = True
+    assert probe.leave()
+    assert descriptors() == before
+
+
+def test_what_has_ended_and_is_held_by_a_tracer_keeps_nobody_awake(clock, part, monkeypatch):
+    """A container may trace its probe: it has ended then, and can't be reaped."""
+    before = descriptors()
+    part.is_empty = True
+    monkeypatch.setattr(processes, "wait_for_end", lambda *_: True)
+    monkeypatch.setattr(processes, "try_reap", lambda _: None)
+    probe = started(monkeypatch, inside._FRAME.pack(inside._PID, os.getpid()))
+    while (result := probe.advance()) is None:
+        assert probe.descriptors == ()
+        assert probe.wakes_at > clock.now
+        clock.now = probe.wakes_at
+    assert result.output == "Health check exceeded timeout (10s)"
+    assert not probe.leave()
+    assert probe.descriptors == ()
+    monkeypatch.setattr(processes, "try_reap", lambda _: 0)
     assert probe.leave()
     assert descriptors() == before
 

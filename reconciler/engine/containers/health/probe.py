@@ -61,6 +61,7 @@ class Probe:
         self._sweep_at = 0.0
         self._pause = _AGAIN
         self._is_gone = False
+        self._is_traced = False
         self._start(pidfd, confinement, check.arguments)
 
     def _start(self, pidfd: int, confinement: Confinement, arguments: tuple[str, ...]) -> None:
@@ -81,7 +82,8 @@ class Probe:
     def descriptors(self) -> tuple[int, ...]:
         """What to poll for reading; another set after each `advance`."""
         output = -1 if self._cut else self._output
-        return tuple(fd for fd in (self._report, output, self._pidfd) if fd >= 0)
+        pidfd = -1 if self._is_traced else self._pidfd
+        return tuple(fd for fd in (self._report, output, pidfd) if fd >= 0)
 
     @property
     def wakes_at(self) -> float:
@@ -94,7 +96,7 @@ class Probe:
     @property
     def _is_reapable(self) -> bool:
         """Whether a child of ours is about to end, or has, without a descriptor that tells."""
-        return self._child > 0 and self._report < 0
+        return (self._child > 0 and self._report < 0) or self._is_traced
 
     def advance(self, frozen: Callable[[], bool] = bool) -> Result | None:
         """Take note of what has happened; the result once all is over. In a frozen container time stands still.
@@ -214,8 +216,10 @@ class Probe:
             code = processes.try_reap(self._pid)
         except ChildProcessError:
             code = FAILED
-        if code is None:
+        if code is None:  # a tracer in the container has not let it go (ptrace(2)): its descriptor would keep us awake
+            self._is_traced = True
             return
+        self._is_traced = False
         os.close(self._pidfd)
         self._pidfd = -1
         self._end(128 - code if code < 0 else code)
