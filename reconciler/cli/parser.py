@@ -35,6 +35,14 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=_width())
 
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        """As argparse does, spelled as everywhere else."""
+        super().add_usage(usage, actions, groups, "Usage: " if prefix is None else prefix)
+
+    def start_section(self, heading: str | None) -> None:
+        """As argparse does, spelled as everywhere else."""
+        super().start_section(heading and heading[0].upper() + heading[1:])
+
 
 class Parser(argparse.ArgumentParser):
     """The parser of one verb: whole option names only, exit code 125 for wrong usage."""
@@ -46,6 +54,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=Formatter,
             allow_abbrev=False,
         )
+        self.instead: dict[str, str] = {}
+        """Hints for options that users of other programs type and that don't exist here, by option."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but with the nearest option that exists for one that doesn't."""
@@ -55,20 +65,32 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}", hint=self._usage())
+        raise UsageError(f"{self.prog}: {message}", hint=self._help())
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, but with the nearest verb that exists for one that doesn't."""
+        choices = action.choices
+        if action.nargs != argparse.PARSER or choices is None or value in choices:
+            super()._check_value(action, value)
+            return
+        from reconciler.cli.typos import meant_by  # noqa: PLC0415 - on an error's way out
+
+        meant = meant_by(value, choices)
+        hint = f"did you mean {self.prog} {meant}?" if meant else f"{self.prog} has {', '.join(choices)}"
+        raise UsageError(f'{self.prog}: there is no verb "{value}"', hint=hint)
 
     def _surplus(self, word: str) -> UsageError:
         from reconciler.cli.typos import meant_by  # noqa: PLC0415 - on an error's way out
 
         if not word.startswith("-") or word == "-":
-            return UsageError(f'{self.prog}: "{word}" is one argument too many', hint=self._usage())
+            return UsageError(f'{self.prog}: "{word}" is one argument too many', hint=self._help())
         name = word.partition("=")[0]
         meant = meant_by(name, self._option_string_actions)
-        hint = f"did you mean {meant}?" if meant else self._usage()
-        return UsageError(f"{self.prog}: unknown option {name}", hint=hint)
+        hint = f"did you mean {meant}?" if meant else self._help()
+        return UsageError(f"{self.prog}: unknown option {name}", hint=self.instead.get(name, hint))
 
-    def _usage(self) -> str:
-        return " ".join(self.format_usage().split()) + f"; more with {self.prog} --help"
+    def _help(self) -> str:
+        return f"see {self.prog} --help"
 
 
 class SubParser(Parser):
@@ -76,6 +98,14 @@ class SubParser(Parser):
 
     def __init__(self, *, prog: str, description: str) -> None:
         super().__init__(prog.removeprefix("reconciler "), description=description)
+        add_general(self, unset=argparse.SUPPRESS)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but what is left over is this verb's fault, not that of the verb it belongs to."""
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            raise self._surplus(rest[0])
+        return options, rest
 
 
 def add_verbs(parser: Parser) -> Callable[[str, str], Parser]:
@@ -96,9 +126,14 @@ def parser_for(verb: str, add_arguments: Callable[[Parser], None]) -> Parser:
     """The parser of a verb with its own options and those that all verbs have."""
     parser = Parser(verb)
     add_arguments(parser)
-    parser.add_argument("--runtime", metavar="NAME", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_general(parser)
     return parser
+
+
+def add_general(parser: Parser, *, unset: Any = None) -> None:
+    """What may stand behind each verb; `unset` is the value of what isn't given, None for that of its kind."""
+    parser.add_argument("--runtime", metavar="NAME", default=unset or "", help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", default=unset or False, help="show a traceback with an error")
 
 
 def add_names(

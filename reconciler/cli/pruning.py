@@ -35,12 +35,19 @@ def add_pruning(parser: Parser) -> None:
 
 
 def confirmed(options: Any, shell: Shell, warning: str) -> bool:
-    """Whether to go on: asked for on standard output, as docker does, unless it was said with --force."""
+    """Whether to go on: asked for on standard output, as docker does, unless it was said with --force.
+
+    Raises UsageError where there is nobody to answer.
+    """
     if options.force:
         return True
     shell.text(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
     sys.stdout.flush()
-    return sys.stdin is not None and sys.stdin.readline().strip() in ("y", "Y")
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
+    if not answer:
+        shell.line()
+        raise UsageError("nothing was removed: standard input gives no answer", hint="confirm it with --force")
+    return answer.strip() in ("y", "Y")
 
 
 def filters(options: Any) -> Filters:

@@ -117,7 +117,9 @@ def _check_repository(text: str, repository: str) -> None:
             raise _bad(text, "a part of the repository's name is empty")
         if part != part.lower() and re.fullmatch(_COMPONENT, part.lower()):
             raise _bad(
-                text, "a repository's name must be lower-case", f"did you mean {text.replace(part, part.lower())!r}?"
+                text,
+                "a repository's name must be lower-case",
+                f"did you mean {text.replace(repository, repository.lower(), 1)!r}?",
             )
         raise _bad(text, f"{part!r} may hold only a-z and 0-9, with single '.', '_', '__' or dashes in between")
 

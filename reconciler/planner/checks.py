@@ -22,15 +22,20 @@ def raise_all(problems: list[ReconcilerError]) -> None:
         raise Problems(sorted(problems, key=lambda p: (p.position is None, p.position or (), p.message)))
 
 
-def check_owner(stack: str, origin: str, observed: Observed, options: Options) -> None:
-    """A stack belongs to the file it was applied from: another one is refused unless it shall take over."""
+def check_owner(stack: str, origin: str, observed: Observed, options: Options, *, goes: bool = False) -> None:
+    """A stack belongs to the file it was applied from: another one is refused unless it shall take over.
+
+    `goes`: it is to be taken down, not brought up.
+    """
     origins = sorted({c.origin for c in observed.containers if c.stack == stack and c.origin})
     others = [other for other in origins if other != origin]
     if others and not options.take_over:
         raise ReconcilerError(
             f"stack {stack} came from {', '.join(others)}, not from {origin}",
             code="other-origin",
-            hint="give this stack a name of its own, or take the running one over with --take-over",
+            hint=f"to take the running one down all the same: reconciler down {stack}, or --take-over"
+            if goes
+            else "give this stack a name of its own, or take the running one over with --take-over",
         )
 
 
@@ -106,7 +111,7 @@ def check_names(
                 f"the name {decision.wanted.name} of container {key} is taken by {_owner(holder)}",
                 code="name-taken",
                 position=stack.position_of("containers", key, "container_name"),
-                hint="give this one a container_name of its own, or remove the other",
+                hint=f"names are for the whole machine: write container_name: {stack.name}-{key}, or remove the other",
             )
         )
     return waits

@@ -92,7 +92,7 @@ def plan_down(stack: str, observed: Observed, options: Options, *, source: str =
     `source` and `origin` are those of the spec it was asked for with, if any: another file's stack is refused.
     """
     if origin:
-        checks.check_owner(stack, origin, observed, options)
+        checks.check_owner(stack, origin, observed, options, goes=True)
     decisions = {}
     for key, seen in sorted(observed.of_stack(stack).items()):
         decision = decisions[key] = Decision(key, None, seen)

@@ -98,7 +98,7 @@ def _change(reason: Reason) -> str:
     place = f"  ({printable(str(reason.position))})" if reason.position else ""
     field, old, new = printable(reason.field), _value(reason.old), _value(reason.new)
     if reason.field in LISTS and None in (reason.old, reason.new):
-        return f"{field}: {f'+ {new}' if reason.old is None else f'- {old}'}{place}"
+        return f"{field}: {f'{new} added' if reason.old is None else f'{old} removed'}{place}"
     return f"{field}: {old} -> {new}{place}"
 
 

@@ -180,7 +180,7 @@ class Usage(Frozen):
     """What a container has used of the machine up to `at` (monotonic seconds) and holds then; all 0 where it does not run.
 
     `processor` is in seconds of one processor; `memory`, `memory_limit` (the machine's memory where there is none), what
-    was received and sent by the network, read from and written to block devices in bytes; `processes` counts threads.
+    was received and sent by the network, read from and written to block devices in bytes, None where the kernel tells of no device; `processes` counts threads.
     """
 
     id: str
@@ -194,8 +194,8 @@ class Usage(Frozen):
     memory_limit: int = 0
     received: int = 0
     sent: int = 0
-    read: int = 0
-    written: int = 0
+    read: int | None = 0
+    written: int | None = 0
     processes: int = 0
 
 

@@ -104,6 +104,8 @@ def quota(text: str) -> int:
 
 def processes(text: str) -> int:
     """How many processes and threads; -1 and 0 = no limit."""
+    if text.startswith("-") and text != "-1":
+        raise BadValueError(f"{quote(text)} is no number of processes", "a whole number; 0 and -1 are no limit")
     return 0 if text == "-1" else values.count(text)
 
 

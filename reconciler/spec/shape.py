@@ -70,6 +70,9 @@ def check(root: Mapping, findings: Findings) -> set[Path]:
     return {path for path, _, _ in faults}
 
 
+_OLD_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+"""What YAML 1.1 read as true and false, beside these words themselves."""
+
 _Fault = tuple[Path, str, list[str]]
 """A place, what is wrong there ("missing", "unknown", "type", "literal"), and what was expected."""
 
@@ -149,6 +152,8 @@ def _report(fault: _Fault, root: Mapping, findings: Findings) -> None:
         hint = ""
         if isinstance(at, Scalar) and at.plain and "text" in expected and not at.is_null:
             hint = f'put it into quotes: "{at.text}"' if at.text.isprintable() else ""
+        elif isinstance(at, Scalar) and at.plain and "true or false" in expected and at.text.lower() in _OLD_BOOLS:
+            hint = f"write {_OLD_BOOLS[at.text.lower()]}: in YAML 1.2, {at.text} is a text"
         elif isinstance(at, Mapping) and len(at.entries) == 1 and isinstance(path[-1], int):
             only = next(iter(at.entries))
             hint = f"is this meant as text? Then write it without a space after {quote(only + ':')}, or in quotes"

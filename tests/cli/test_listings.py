@@ -142,6 +142,8 @@ def test_ps_filters(call, filters, names):
     )
     argv = [word for text in filters for word in ("-f", text)]
     assert [c["name"] for c in json.loads(call(shelf, "ps", "--json", *argv).out)] == names
+    in_stack = [name for name in names if name != "old"]
+    assert [c["name"] for c in json.loads(call(shelf, "ps", "--json", "--stack=shop", *argv).out)] == in_stack
 
 
 @pytest.mark.parametrize(

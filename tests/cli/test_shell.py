@@ -25,7 +25,7 @@ def test_help_lists_every_verb_in_eighty_columns(call, argv):
 def test_help_of_each_verb(call, verb):
     ran = call(None, verb, "--help")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith(f"usage: reconciler {verb} ")
+    assert ran.out.startswith(f"Usage: reconciler {verb} ")
     assert call(None, "help", verb).out == ran.out
 
 
@@ -43,16 +43,26 @@ def test_no_verb_is_wrong_usage_and_shows_help(call):
         (["create", "web"], 'there is no verb "create"', "containers come from a spec"),
         (["push"], 'there is no verb "push"', "there is nothing that pushes images: reconciler save"),
         (["xq"], 'there is no verb "xq"', "reconciler --help lists them"),
-        (["logs", "--details", "web"], "unknown option --details", "usage: reconciler logs"),
-        (["ps", "-x"], "unknown option -x", "usage: reconciler ps"),
+        (["logs", "--details", "web"], "unknown option --details", "see reconciler logs --help"),
+        (["ps", "-x"], "unknown option -x", "see reconciler ps --help"),
         (["stop", "--tiem", "1", "web"], "unknown option --tiem", "did you mean --time?"),
         (["ps", "--fliter", "x"], "unknown option --fliter", "did you mean --filter?"),
         (["ps", "--al"], "unknown option --al", "did you mean --all?"),
-        (["ps", "web"], '"web" is one argument too many', "usage: reconciler ps"),
-        (["port"], "the following arguments are required: CONTAINER", "usage: reconciler port"),
-        (["stop", "-t", "-1", "web"], "-1 is less than 0", "usage: reconciler stop"),
-        (["stop", "-t", "soon", "web"], "argument -t/--time/--timeout: invalid", "usage: reconciler stop"),
-        (["volume"], "the following arguments are required: VERB", "usage: reconciler volume"),
+        (["ps", "web"], '"web" is one argument too many', "see reconciler ps --help"),
+        (["port"], "the following arguments are required: CONTAINER", "see reconciler port --help"),
+        (["stop", "-t", "-1", "web"], "-1 is less than 0", "see reconciler stop --help"),
+        (["stop", "-t", "soon", "web"], "argument -t/--time/--timeout: invalid", "see reconciler stop --help"),
+        (["volume"], "the following arguments are required: VERB", "see reconciler volume --help"),
+        (["volume", "lss"], 'reconciler volume: there is no verb "lss"', "did you mean reconciler volume ls?"),
+        (["system", "frob"], 'there is no verb "frob"', "reconciler system has info, check, prune"),
+        (["system", "info", "--jsn"], "reconciler system info: unknown option --jsn", "did you mean --json?"),
+        (["volume", "ls", "--all"], "reconciler volume ls: unknown option --all", "see reconciler volume ls --help"),
+        (["volume", "create", "a", "b"], 'reconciler volume create: "b" is one argument too many', "create --help"),
+        (["volume", "ls", "--runtime", "nosuch"], 'no runtime is called "nosuch"', "there are embedded"),
+        (["cp"], "the following arguments are required: SOURCE, TARGET", "see reconciler cp --help"),
+        (["down", "-v", "shop"], "reconciler down: unknown option -v", "write --volumes: it deletes"),
+        (["inspect", "--type", "network", "x"], "invalid choice: 'network'", "see reconciler inspect --help"),
+        (["prune"], 'there is no verb "prune"', "reconciler system prune makes room"),
         (["volume", "rm"], "reconciler volume rm: the following arguments are required", "volume rm --help"),
         (["--nosuch", "ps"], "unknown option --nosuch before the verb", "see reconciler --help"),
         (["--runtime", "nosuch", "ps"], 'no runtime is called "nosuch"', "there are embedded"),

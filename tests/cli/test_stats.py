@@ -54,6 +54,14 @@ def test_a_rate_is_made_of_two_looks(call):
     assert not machine.looks
 
 
+def test_what_the_kernel_does_not_count_is_unknown_not_nothing(call):
+    web = replace(WEB, read=None, written=None)
+    table = call(Metered([web], [web]), "stats", "--no-stream").out
+    assert "5.6kB   -- / --     12" in table.splitlines()[1]
+    (document,) = json.loads(call(Metered([web], [web]), "stats", "--no-stream", "--json").out)
+    assert (document["block_read"], document["block_written"]) == (None, None)
+
+
 def test_json_has_numbers(call):
     machine = Metered([WEB, JOB], [later(WEB, 2.0, 3.0), JOB])
     (web,) = json.loads(call(machine, "stats", "--no-stream", "--json").out)

@@ -169,7 +169,7 @@ _PRUNED = "Deleted Images:\nuntagged: <none>\ndeleted: sha256:abc\n\nTotal recla
 
 @pytest.mark.parametrize(
     ("answer", "shown"),
-    [("y\n", _PRUNED), ("Y\n", _PRUNED), ("yes\n", ""), ("\n", ""), ("", "")],
+    [("y\n", _PRUNED), ("Y\n", _PRUNED), ("yes\n", ""), ("\n", "")],
 )
 def test_image_prune_asks_first(call, monkeypatch, answer, shown):
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
@@ -177,6 +177,17 @@ def test_image_prune_asks_first(call, monkeypatch, answer, shown):
     ran = call(machine, "image", "prune")
     assert (ran.code, ran.out) == (0, _QUESTION + (shown or "Total reclaimed space: 0B\n"))
     assert bool(machine.calls) == bool(shown)
+
+
+@pytest.mark.parametrize("noun", ["image", "container", "volume", "system"])
+@pytest.mark.parametrize("stdin", [None, io.StringIO("")])
+def test_prune_is_refused_where_there_is_nobody_to_ask(call, monkeypatch, noun, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    machine = littered()
+    ran = call(machine, noun, "prune")
+    assert (ran.code, machine.calls) == (125, [])
+    assert ran.out.endswith("? [y/N] \n")
+    assert ran.err == ("error: nothing was removed: standard input gives no answer\n  hint: confirm it with --force\n")
 
 
 def test_image_prune_of_nothing_says_only_that(call):
@@ -216,7 +227,7 @@ ASK = "Are you sure you want to continue? [y/N] "
 STACK_NOTE = "1 of them belongs to stacks (blog): the next apply makes them anew, and finished jobs run again."
 
 
-@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", "\n", ""])
+@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", "\n"])
 def test_container_prune_takes_what_does_not_run_and_says_what_that_means(call, monkeypatch, answer):
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
     machine = littered()

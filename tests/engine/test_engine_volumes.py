@@ -191,6 +191,11 @@ def test_a_volume_is_not_removed_under_who_begins_to_use_it(machine):
         volumes_of.remove("kept")
     with pytest.raises(ReconcilerError, match="No such volume"):
         volumes_of.remove("gone")
+    volumes_of.create("shop_db")
+    for asked, hint in (("db", "did you mean shop_db?"), ("b", "`reconciler volume ls` lists them")):
+        with pytest.raises(ReconcilerError, match=f"No such volume: {asked}") as caught:
+            volumes_of.get(asked)
+        assert caught.value.hint == hint
     assert os.path.isdir(paths.volume_data("kept"))
 
 

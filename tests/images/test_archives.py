@@ -252,7 +252,7 @@ def flipped(data):
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
-        (b"", "not a tar archive"),
+        (b"", " is empty"),
         (b"not an archive at all" * 100, "not a tar archive"),
         (tar(entry("bin/sh")), "neither index.json (OCI layout) nor manifest.json"),
         (changed(DOCKER, **{"manifest.json": b"[]"}), "manifest.json: speaks of 0 images"),
@@ -436,6 +436,12 @@ def test_import_refuses_what_is_no_whole_tar(images, root, tmp_path, content):
         images.import_root(str(tmp_path / "rootfs.tar"), "mine")
     assert caught.value.code == "bad-image"
     assert remains(root) == NOTHING
+
+
+def test_an_empty_pipe_is_named(images):
+    with pytest.raises(ReconcilerError) as caught:
+        from_stdin(images, os.devnull)
+    assert caught.value.message == "standard input is empty"
 
 
 def test_a_missing_file_is_named(images):

@@ -418,6 +418,13 @@ def test_a_name_that_nobody_knows_is_told_at_once(images):
     refused(images, "registry.invalid/app:1", "unreachable", "registry.invalid can't be reached")
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_registry_that_is_not_there_is_named_once_at_the_login(images):
+    with pytest.raises(ReconcilerError, match=r"^registry\.invalid can't be reached: ") as caught:
+        images.login("registry.invalid", "ann", "secret")
+    assert caught.value.code == "unreachable"
+
+
 # Names that are not there
 
 

@@ -28,6 +28,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--volumes", action="store_true", help="delete the stack's volumes too, with all their data")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask before volumes are deleted")
     add_pass_options(parser)
+    parser.instead["-v"] = "write --volumes: it deletes the stack's volumes, with all their data"
 
 
 def run(options: Any, shell: Shell) -> int:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
 
-_KINDS = ("container", "image", "volume", "network")
+_KINDS = ("container", "image", "volume")
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("--type", choices=_KINDS, default="", help="look only for this kind of object")
     add_show_secrets(parser)
-    parser.add_argument("names", metavar="NAME", nargs="+", help="a container, image, volume or network")
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a container, image or volume")
 
 
 def run(options: Any, shell: Shell) -> int:

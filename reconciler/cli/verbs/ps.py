@@ -40,11 +40,12 @@ def add_arguments(parser: Parser) -> None:
         metavar="KEY=VALUE",
         help="only those with this status, health, name (a regular expression), label, stack or id; can be repeated",
     )
+    parser.add_argument("--stack", default="", metavar="STACK", help="only those of this stack")
     add_json(parser)
 
 
 def run(options: Any, shell: Shell) -> int:
-    wanted = _filters(options.filter)
+    wanted = _filters(options.filter + ([f"stack={options.stack}"] if options.stack else []))
     chosen = [c for c in shell.console.containers() if all(any(test(c) for test in tests) for tests in wanted.values())]
     if options.last is not None:
         chosen = chosen[: options.last]

@@ -89,7 +89,7 @@ class _Row:
             f"{_size(usage.memory)} / {_size(usage.memory_limit)}",
             f"{self.memory:.2f}%",
             f"{human_size(usage.received)} / {human_size(usage.sent)}",
-            f"{human_size(usage.read)} / {human_size(usage.written)}",
+            f"{_counted(usage.read)} / {_counted(usage.written)}",
             str(usage.processes),
         )
 
@@ -171,6 +171,10 @@ class _Screen:
 def _size(count: int) -> str:
     """As Docker's table has it, without a space."""
     return binary_size(count).replace(" ", "")
+
+
+def _counted(size: int | None) -> str:
+    return _UNKNOWN if size is None else human_size(size)
 
 
 def _terminal() -> tuple[int, int]:

@@ -76,7 +76,8 @@ def need_init() -> str:
 
 
 NO_INIT = "no init program is installed (tini-static or catatonit)"
-INIT_HINT = "install one: apt-get install tini"
+INIT_PACKAGE = "tini"
+INIT_HINT = f"install one: apt-get install {INIT_PACKAGE}"
 
 
 class OciRuntime(Frozen):

@@ -32,8 +32,8 @@ class Reading(Frozen):
     memory_limit: int = 0
     received: int = 0
     sent: int = 0
-    read: int = 0
-    written: int = 0
+    read: int | None = 0
+    written: int | None = 0
     processes: int = 0
 
 
@@ -75,25 +75,25 @@ def _processor_v2(group: str) -> float:
     return _field(cgroups.read(group, "cpu.stat"), "usage_usec") / 1e6
 
 
-def _blocks_v1(group: str) -> tuple[int, int]:
-    """Lines `8:0 Read 4096`, of all devices."""
-    sums = {"Read": 0, "Write": 0}
+def _blocks_v1(group: str) -> tuple[int | None, int | None]:
+    """Lines `8:0 Read 4096`, of all devices; None where no device is told of: not all kernels count them."""
+    sums: dict[str, int] = {}
     for line in cgroups.read(group, "blkio.throttle.io_service_bytes_recursive").splitlines():
         words = line.split()
-        if len(words) == 3 and words[1] in sums:
-            sums[words[1]] += int(words[2])
-    return sums["Read"], sums["Write"]
+        if len(words) == 3 and words[1] in ("Read", "Write"):
+            sums[words[1]] = sums.get(words[1], 0) + int(words[2])
+    return sums.get("Read"), sums.get("Write")
 
 
-def _blocks_v2(group: str) -> tuple[int, int]:
-    """Lines `8:0 rbytes=4096 wbytes=0 ...`, of all devices."""
-    sums = {"rbytes": 0, "wbytes": 0}
+def _blocks_v2(group: str) -> tuple[int | None, int | None]:
+    """Lines `8:0 rbytes=4096 wbytes=0 ...`, of all devices; None where no device is told of."""
+    sums: dict[str, int] = {}
     for line in cgroups.read(group, "io.stat").splitlines():
         for word in line.split()[1:]:
             name, _, count = word.partition("=")
-            if name in sums:
-                sums[name] += int(count)
-    return sums["rbytes"], sums["wbytes"]
+            if name in ("rbytes", "wbytes"):
+                sums[name] = sums.get(name, 0) + int(count)
+    return sums.get("rbytes"), sums.get("wbytes")
 
 
 def _network(pid: int) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def opened(path: str, work: Workshop) -> Iterator[Source]:
         if path != "-" and os.path.isdir(path):
             yield FolderSource(stack.enter_context(rooted.open_root(path)), stack)
             return
-        yield TarSource(plain_file(path, work, stack), printable(path))
+        yield TarSource(plain_file(path, work, stack), _told(path))
 
 
 def plain_file(path: str, work: Workshop, stack: contextlib.ExitStack) -> Span:
@@ -105,13 +105,19 @@ def plain_file(path: str, work: Workshop, stack: contextlib.ExitStack) -> Span:
     fd = 0 if path == "-" else _open(path)
     if fd:
         stack.callback(os.close, fd)
-    what = "standard input" if path == "-" else printable(path)
+    what = _told(path)
     span = Span.whole(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else _received(fd, work, stack)
+    if not span.size:
+        raise ReconcilerError(f"{what} is empty", code="bad-image", hint="see whether what wrote it failed")
     kind = streams.compression(span)
     if not kind:
         return span
     work.progress(f"{what}: decompressing {human_size(span.size)}")
     return streams.expand(span, kind, _temporary(work, stack), work.limits, what).span
+
+
+def _told(path: str) -> str:
+    return "standard input" if path == "-" else printable(path)
 
 
 def _open(path: str) -> int:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import apparmor, vetting
-from reconciler.engine.containers.runtime import find_program
+from reconciler.engine.containers.runtime import INIT_PACKAGE, NO_INIT, find_init, find_program
 from reconciler.engine.kernel import cgroups, nftables, processes, rooted, seccomp, sysctl
 from reconciler.engine.networks import pools
 from reconciler.engine.networks.firewall import Firewall
@@ -59,6 +59,9 @@ def _programs(engine: Engine) -> Iterator[Finding]:
     ):
         path = find_program(name)
         yield Finding(name, *(OK, path) if path else (MISSING, f"{name} is not installed: {what}", install(package)))
+    init = find_init()
+    lacking = f"{NO_INIT}: containers with `init: true` are refused"
+    yield Finding("init", *(OK, init) if init else (WARNING, lacking, install(INIT_PACKAGE)))
 
 
 def _oci_runtime(engine: Engine) -> Finding:

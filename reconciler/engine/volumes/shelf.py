@@ -34,7 +34,7 @@ class Shelf:
         with self._store.read() as connection:
             volume = volumes.get(connection, name)
             if volume is None:
-                raise _missing(name)
+                raise _missing(name, connection)
             return volume, tuple(usage.users(connection).get(name, ()))
 
     def create(
@@ -57,7 +57,7 @@ class Shelf:
 
         def chosen(connection: sqlite3.Connection) -> list[str]:
             if volumes.get(connection, name) is None:
-                raise _missing(name)
+                raise _missing(name, connection)
             if users := usage.users(connection).get(name):
                 raise ReconcilerError(
                     f"remove {name}: volume is in use - [{', '.join(users)}]",
@@ -69,5 +69,8 @@ class Shelf:
         volumes.take_away(self._paths, self._store, chosen)
 
 
-def _missing(name: str) -> ReconcilerError:
-    return ReconcilerError(f"No such volume: {name}", code="not-found", hint="`reconciler volume ls` lists them")
+def _missing(name: str, connection: sqlite3.Connection) -> ReconcilerError:
+    """It suggests the volume of a stack that has this key, which is what a spec calls it."""
+    near = [volume.name for volume in volumes.every(connection) if volume.name.endswith(f"_{name}")]
+    hint = f"did you mean {' or '.join(near)}?" if 0 < len(near) < 4 else "`reconciler volume ls` lists them"
+    return ReconcilerError(f"No such volume: {name}", code="not-found", hint=hint)

@@ -303,7 +303,12 @@ class Repository:
             hint = f"a registry without TLS is named in config.yaml: registries: {{{self.site}: {{insecure: true}}}}"
         elif "certificate" in str(error):
             hint = f"the authority that signed it goes to {self._wire.configuration.certificates}/{self.site}/ca.crt"
-        return ReconcilerError(f"{self._label}: {error}", code="unreachable", hint=hint)
+        text = str(error)
+        if not text.startswith(
+            f"{self._label} "
+        ):  # of a registry itself it may be the site, which the text begins with
+            text = f"{self._label}: {text}"
+        return ReconcilerError(text, code="unreachable", hint=hint)
 
     def _busy(self, why: str, delay: float) -> ReconcilerError:
         late = delay > _LONGEST_WAIT
