@@ -20,7 +20,7 @@ from rich.text import Text
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 COMMAND = os.path.join(TOP, ".venv", "bin", "reconciler")
-WIDTH = 138
+WIDTH = 152
 
 
 def on_terminal(arguments: list[str], environment: dict[str, str], folder: str) -> str:
