@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from imagelab import (
@@ -33,7 +34,8 @@ from imagelab import (
     write_tar,
 )  # fmt: skip
 
-from reconciler.engine.images.streams import Limits
+from reconciler.engine.images import streams
+from reconciler.engine.images.streams import Limits, Span
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -464,3 +466,27 @@ def test_what_skopeo_writes_is_read(images, root, tmp_path, kind):
     image = images.resolve("app:9")
     assert set(picture(f"{root}/layers/{image.layers[0]}")) == {b".", b"tmp", b"etc", b"etc/a"}
     assert image.command == ("/bin/app",)
+
+
+@pytest.mark.parametrize("pack", ["gzip", "zstd", "xz"])
+def test_members_without_content_cost_what_their_bytes_cost(tmp_path, monkeypatch, pack):
+    """Each end of a member has all that follows copied: that must not be the whole file, again and again."""
+    copied = []
+
+    class Counting(streams._Gzip if pack == "gzip" else streams._Buffered):
+        @property
+        def unused(self):
+            copied.append(super().unused)
+            return copied[-1]
+
+    monkeypatch.setattr(streams, Counting.__mro__[1].__name__, Counting)
+    empty, text = PACKERS[pack](b""), PACKERS[pack](b"text")
+    data = text + empty * ((2 << 20) // len(empty)) + text + bytes(600) + text
+    plain = tmp_path / "plain"
+    with open(plain, "wb") as target, tempfile.TemporaryFile() as source:
+        source.write(data)
+        source.flush()
+        streams.expand(Span.whole(source.fileno()), pack, target.fileno(), Limits(), "x")
+    assert plain.read_bytes() == b"text" * 3
+    assert len(copied) > (2 << 20) // len(empty)
+    assert sum(copied) < len(copied) * (16 << 10) + 4 * len(data)

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from imagelab import NOTHING, config_of, remains, sha
+from imagelab import NOTHING, config_of, entry, remains, sha, tar
 from registrylab import (
     Hub,
     busy,
@@ -25,8 +25,12 @@ from registrylab import (
     opened_images,
     reply,
     running,
+    until,
 )
 
+from reconciler.engine.images import streams, unpack
+from reconciler.engine.images.registry.downloads import Arrival
+from reconciler.engine.images.registry.watching import Watch
 from reconciler.engine.images.streams import Limits
 from reconciler.kits.errors import ReconcilerError
 
@@ -392,6 +396,50 @@ def test_a_pull_that_takes_too_long_ends(hub, images, tmp_path, monkeypatch):
 
     hub.rules.append(on("/manifests/", trickle))
     refused(images, f"{hub.address}/app:1", "deadline", "time_limit")
+
+
+@pytest.mark.parametrize(
+    ("end", "pack", "where", "function"),
+    [
+        ("interrupted", "plain", Arrival, "wait"),
+        ("interrupted", "gzip", streams, "_check_size"),
+        ("deadline", "gzip", streams, "_check_size"),
+        ("interrupted", "gzip", unpack._Unpacker, "apply"),
+    ],
+)
+def test_a_pull_ends_at_its_next_step_when_all_is_here_already(
+    hub, images, tmp_path, monkeypatch, end, pack, where, function
+):
+    hub.image(layers=[tar(*(entry(f"file{number}", data=noise(1 << 20, number)) for number in range(6)))], pack=pack)
+    if end == "deadline":
+        monkeypatch.setenv("RECONCILER_CONFIG", configured(tmp_path, hub, pull={"time_limit": "2s"}))
+    there, stopped, calls = threading.Event(), threading.Event(), []
+    stop, step = Watch.stop, getattr(where, function)
+
+    def stopping(self, reason):
+        stop(self, reason)
+        stopped.set()
+
+    def slow(*arguments):
+        until(there.is_set)
+        assert stopped.wait(20)
+        calls.append(function)
+        return step(*arguments)
+
+    def progress(_layer, phase, _done, _total):
+        if phase == "Download complete":
+            there.set()
+
+    monkeypatch.setattr(Watch, "stop", stopping)
+    monkeypatch.setattr(where, function, slow)
+    with pytest.raises(ReconcilerError) as raised:
+        images.pull(
+            f"{hub.address}/app:1", progress=progress, cancelled=lambda: end == "interrupted" and there.is_set()
+        )
+    assert raised.value.code == end
+    assert len(calls) == 1
+    assert downloads(images) == {digest[7:]: len(hub.blobs[digest]) for digest in hub.layers()}
+    assert {key: value for key, value in remains(images._paths.root).items() if key in NOTHING} == NOTHING
 
 
 def test_interim_answers_without_end_are_cut_off(hub, images, tmp_path, monkeypatch):

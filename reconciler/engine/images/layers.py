@@ -105,14 +105,14 @@ class Workshop:
         paths: Paths,
         limits: Limits,
         progress: Callable[[str], None],
-        waiting: Callable[[], None] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
-        """`waiting` is called again and again while another process has what we need, and ends that by raising."""
+        """`check` is called again and again at long work and while another process has what we need; it ends both by raising."""
         self._store = store
         self._paths = paths
         self.limits = limits
         self._progress = progress
-        self._waiting = waiting
+        self._check = check
         self._progress_lock = threading.Lock()
         # Two at once take longer than one after the other: they fight for the interpreter between short system calls.
         self._one_unpacks = threading.Lock()
@@ -252,7 +252,7 @@ class Workshop:
         lock = os.path.join(self._paths.staging, diff_id.partition(":")[2] + ".lock")
         if locks.is_held(lock):
             self.progress(f"{source.what}: waiting for another process that unpacks the same")
-        with locks.held(lock, waiting=self._waiting):
+        with locks.held(lock, waiting=self._check):
             if diff_id in self._staged or diff_id in self._known():
                 return
             staged = self._stage(source, diff_id)
@@ -262,13 +262,14 @@ class Workshop:
         self._staged[diff_id] = staged
 
     def _stage(self, source: Source, diff_id: str) -> _Staged:
+        check = self._check or streams.unhindered
         with contextlib.ExitStack() as stack:
             span, diff = stack.enter_context(source.opened()), ""
             if kind := streams.compression(span):
                 self.progress(f"{source.what}: decompressing {human_size(span.size)}")
                 target = self.temporary()
                 stack.callback(os.close, target)
-                expanded = streams.expand(span, kind, target, self.limits, source.what)
+                expanded = streams.expand(span, kind, target, self.limits, source.what, check=check)
                 span, diff = expanded.span, expanded.plain_digest
                 _check(source.what, "digest", source.digest, expanded.compressed_digest)
             else:
@@ -284,7 +285,7 @@ class Workshop:
             record = files.create(folder + _RECORD)
             stack.callback(os.close, record)
             with self._one_unpacks, rooted.open_root(folder) as root:
-                unpacked = unpack.unpack(span, root, self.limits, source.what, record=record)
+                unpacked = unpack.unpack(span, root, self.limits, source.what, record=record, check=check)
             return _Staged(folder, folder + _RECORD, unpacked)
 
     def _put(self, staged: _Staged, key: str) -> Layer:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _PIECE = 1 << 20
+_SLICE = 16 << 10
+"""What is read at once behind the end of a member: a decoder copies all that it has not used, for each of a thousand."""
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
@@ -102,10 +104,17 @@ class Expanded(Frozen):
     plain_digest: str
 
 
-def expand(span: Span, kind: str, target: int, limits: Limits, what: str) -> Expanded:
+def unhindered() -> None:
+    """What is called again and again where nobody wants to end long work."""
+
+
+def expand(
+    span: Span, kind: str, target: int, limits: Limits, what: str, *, check: Callable[[], None] = unhindered
+) -> Expanded:
     """Write the plain form of a compressed span to the empty file `target`; both digests are taken on the way.
 
-    Raises `ReconcilerError` with code "bad-image" for corrupt or cut data and for more than the limits allow.
+    `check` is called at every step, and ends it by raising. Raises `ReconcilerError` with code "bad-image" for corrupt
+    or cut data and for more than the limits allow.
     """
     compressed, plain = hashlib.sha256(), hashlib.sha256()
     size = 0
@@ -115,7 +124,7 @@ def expand(span: Span, kind: str, target: int, limits: Limits, what: str) -> Exp
             compressed.update(piece)
             yield piece
 
-    for piece in _decoded(hashed(), kind, what):
+    for piece in _decoded(hashed(), kind, what, check):
         size += len(piece)
         _check_size(size, span.size, limits, what)
         plain.update(piece)
@@ -134,26 +143,32 @@ def _check_size(size: int, compressed: int, limits: Limits, what: str) -> None:
         )
 
 
-def _decoded(pieces: Iterable[memoryview], kind: str, what: str) -> Iterator[bytes]:
+def _decoded(pieces: Iterable[memoryview], kind: str, what: str, check: Callable[[], None]) -> Iterator[bytes]:
     """Plain pieces of bounded size. Members or frames may follow one another, zeros at the end are padding."""
     make, errors = _decoder(kind, what)
     member: Any = None
     started = False
     try:
         for piece in pieces:
-            data = bytes(piece)
-            while data or (member and not member.hungry):
+            data, position, step = bytes(piece), 0, _PIECE
+            while position < len(data) or (member and not member.hungry):
+                check()
+                part = data[position : position + step]
                 if member is None:
-                    data = data.lstrip(b"\0") if started else data
-                    if not data:
-                        break
+                    padding = len(part) - len(part.lstrip(b"\0")) if started else 0
+                    if padding:
+                        position += padding
+                        continue
                     member, started = make(), True
-                plain = member.push(data)
-                data = b""
+                elif not member.hungry:
+                    part = b""
+                plain = member.push(part)
+                position += len(part)
                 if plain:
                     yield plain
                 if member.ended:
-                    data, member = member.unused, None
+                    position -= member.unused
+                    member, step = None, _SLICE
     except errors as error:
         raise bad_image(what, f"corrupt {kind} data ({error})") from None
     if member is not None:
@@ -204,7 +219,7 @@ def _zstd_module(what: str) -> Any:
 
 
 class _Gzip:
-    """One gzip member. `hungry`: give it more; `unused`: what followed the end."""
+    """One gzip member. `hungry`: give it more; `unused`: how many bytes followed the end."""
 
     def __init__(self, zlib: Any) -> None:
         self._decoder = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -222,9 +237,8 @@ class _Gzip:
         return bool(self._decoder.eof)
 
     @property
-    def unused(self) -> bytes:
-        found: bytes = self._decoder.unused_data
-        return found
+    def unused(self) -> int:
+        return len(self._decoder.unused_data)
 
 
 class _Buffered:
@@ -249,6 +263,5 @@ class _Buffered:
         return bool(self._decoder.eof)
 
     @property
-    def unused(self) -> bytes:
-        found: bytes = self._decoder.unused_data
-        return found
+    def unused(self) -> int:
+        return len(self._decoder.unused_data)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.images import tars, tarsplit
 from reconciler.engine.images.configuration import bad_image
+from reconciler.engine.images.streams import unhindered
 from reconciler.engine.kernel import copying, files, rooted
 from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import quote
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from reconciler.engine.images.streams import Limits, Span
     from reconciler.engine.kernel.rooted import Rooted
@@ -33,6 +34,8 @@ _XATTR = "SCHILY.xattr."
 
 _SPECIAL = {tarfile.FIFOTYPE: stat.S_IFIFO, tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK}
 _MOST_ID = 2**32 - 2
+_CHUNK = 64 << 20
+"""Bytes of one file between two looks at whether to go on."""
 
 # What an archive's names, links and numbers cause, as against a disk that is full or fails.
 _CONTENT_FAULTS = frozenset({
@@ -52,19 +55,26 @@ class Unpacked(Frozen):
 
 
 def unpack(
-    span: Span, root: Rooted, limits: Limits, what: str, *, live: bool = False, record: int | None = None
+    span: Span,
+    root: Rooted,
+    limits: Limits,
+    what: str,
+    *,
+    live: bool = False,
+    record: int | None = None,
+    check: Callable[[], None] = unhindered,
 ) -> Unpacked:
     """Apply a plain tar to a folder. On an error it is left half-made, for the caller to remove.
 
     With `live` the folder is one in use, as `cp` means it: no name is a whiteout, a folder never takes the place of what is
-    none or the other way round, and what is mounted there stays. The empty file
-    `record` gets what it takes to write a layer's tar again: see `tarsplit`.
+    none or the other way round, and what is mounted there stays. The empty file `record` gets what it takes to write a
+    layer's tar again: see `tarsplit`. `check` is called at every member, and ends it by raising.
     Raises `ReconcilerError` with code "bad-image" that names `what`; OSError where the disk fails.
     """
-    worker = _Unpacker(span, root, limits, what, live)
+    worker = _Unpacker(span, root, limits, what, live, check)
     try:
         recorder = None if record is None else tarsplit.Recorder(span, record)
-        for member in tars.members(span, what, limits.entries):
+        for member in _each(tars.members(span, what, limits.entries), check):
             path = worker.apply(member)
             if recorder and path:
                 recorder.content(path, member)
@@ -74,7 +84,7 @@ def unpack(
         elif record is not None:
             os.lseek(record, 0, os.SEEK_SET)
             files.truncate(record, 0)
-            again = tars.members(span, what, limits.entries)
+            again = _each(tars.members(span, what, limits.entries), check)
             tarsplit.record_by_comparing(span, root, record, again, worker.clean)
         return unpacked
     except EOFError:
@@ -83,13 +93,22 @@ def unpack(
         worker.close()
 
 
+def _each(members: Iterator[tarfile.TarInfo], check: Callable[[], None]) -> Iterator[tarfile.TarInfo]:
+    for member in members:
+        check()
+        yield member
+
+
 class _Unpacker:
-    def __init__(self, span: Span, root: Rooted, limits: Limits, what: str, live: bool) -> None:
+    def __init__(
+        self, span: Span, root: Rooted, limits: Limits, what: str, live: bool, check: Callable[[], None]
+    ) -> None:
         self._span = span
         self._root = root
         self._limits = limits
         self._what = what
         self._live = live
+        self._check = check
         self._size = 0
         self._times: dict[bytes, int] = {}
         self._unnamed: dict[bytes, None] = {}
@@ -204,7 +223,9 @@ class _Unpacker:
             for offset, size in pieces:
                 if member.sparse is not None:
                     os.lseek(fd, offset, os.SEEK_SET)
-                copying.send_all(fd, self._span.fd, source, size)
+                for done in range(0, size, _CHUNK):
+                    self._check()
+                    copying.send_all(fd, self._span.fd, source + done, min(_CHUNK, size - done))
                 source += size
             if member.sparse is not None:
                 rooted.truncate_fd(fd, member.size)

@@ -41,8 +41,10 @@ _SOME = 0.05
 class Arrival:
     """What has come of a blob, and who waits for the rest."""
 
-    def __init__(self, size: int, there: int) -> None:
+    def __init__(self, size: int, there: int, check: Callable[[], None]) -> None:
+        """`check` raises when nobody wants it any more."""
         self.size = size
+        self._check = check
         self._there = there
         self._wanted = 0
         self._news = threading.Condition()
@@ -63,6 +65,7 @@ class Arrival:
 
     def wait(self, count: int) -> int:
         """How many bytes there are, as soon as it is `count` or all; raises why no more will come. For one reader."""
+        self._check()  # also when all is here: there is much to do with it
         with self._news:
             self._wanted = min(count, self.size)
             while self._there < self._wanted:
@@ -126,7 +129,7 @@ class Download:
                 files.truncate(fd, 0)
                 there = 0
             self.resumed = there > 0
-            arrival = Arrival(self._blob.size, there)
+            arrival = Arrival(self._blob.size, there, self._watch.check)
             done = threading.Event()
             thread = threading.Thread(target=self._fetch, args=(fd, arrival, there, done), daemon=True)
             if there < self._blob.size:
