@@ -142,6 +142,7 @@ class Store:
         self._guard = threading.RLock()
         self._lock_fd = -1
         self._depth = 0
+        self._alone = False
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -156,6 +157,7 @@ class Store:
                 yield connection
             finally:
                 connection.execute("COMMIT")
+                self._let_others()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -170,6 +172,7 @@ class Store:
                 return
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
+                self._give_up_room()
                 connection.execute("BEGIN IMMEDIATE")
                 self._depth += 1
                 try:
@@ -182,8 +185,13 @@ class Store:
                 finally:
                     self._depth -= 1
                 self._checkpoint(connection)
+            except sqlite3.OperationalError as error:
+                if told := self._told(error):
+                    raise told from error
+                raise
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+                self._let_others()
 
     def close(self) -> None:
         """Close the connection; the store can be used again afterwards."""
@@ -191,46 +199,81 @@ class Store:
             if self._connection:
                 self._connection.close()
                 self._connection = None
+                self._alone = False
             if self._lock_fd >= 0:
                 os.close(self._lock_fd)
                 self._lock_fd = -1
 
     def _keep_room(self) -> None:
-        """Have some disk space in reserve, and give it up when the disk is nearly full.
+        """Have some disk space in reserve, as much as suits what is free."""
+        path = self._paths.store + ".reserve"
+        free = self._free()
+        size = _RESERVE if free > _PLENTY else _SMALL_RESERVE if free > _LITTLE else 0
+        if not size or (os.path.exists(path) and os.stat(path).st_size >= size):
+            return
+        fd = files.create(path, 0o600, 0)
+        try:
+            with contextlib.suppress(OSError):  # somebody was faster to fill the disk
+                files.allocate(fd, size)
+        finally:
+            os.close(fd)
 
-        So containers can be listed, stopped and removed on a full disk, which makes room.
-        """
-        reserve = self._paths.store + ".reserve"
+    def _free(self) -> int:
         facts = os.statvfs(self._paths.root)
-        free = facts.f_bavail * facts.f_frsize
-        if free < _RESERVE:
-            files.remove_file(reserve)
-        elif free > _PLENTY and not os.path.exists(reserve):
-            fd = files.create(reserve, 0o600, 0)
-            try:
-                files.allocate(fd, _RESERVE)
-            finally:
-                os.close(fd)
+        return facts.f_bavail * facts.f_frsize
+
+    def _give_up_room(self) -> None:
+        """Give up a slice of the reserve where the disk is full.
+
+        So containers can be listed, stopped and removed, which makes room. By slices, as a container that fills the
+        disk takes what is given up at any time before it is dead.
+        """
+        if self._free() >= _SLICE:
+            return
+        try:
+            fd = files.open_for_writing(self._paths.store + ".reserve")
+        except FileNotFoundError:
+            return
+        try:
+            if size := os.fstat(fd).st_size:
+                files.truncate(fd, max(0, size - _SLICE))
+        finally:
+            os.close(fd)
+
+    def _told(self, error: sqlite3.Error) -> ReconcilerError | None:
+        """The error as one of a full disk, None where it is something else."""
+        kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        full = kind == sqlite3.SQLITE_FULL
+        if not full and not (kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and self._free() < _SLICE):
+            return None
+        return ReconcilerError(
+            f"the disk is full: {self._paths.store} could not be written",
+            code=DISK_FULL,
+            hint="`reconciler rm -f` of a container that you can spare makes room; `df -h` and `df -i` say where there is"
+            " none",
+        )
 
     def _open(self) -> sqlite3.Connection:
         if self._connection:
             return self._connection
         self._keep_room()
-        self._lock_fd = files.create(self._paths.store + ".lock", 0o600, 0)
+        if self._lock_fd < 0:
+            self._lock_fd = files.create(self._paths.store + ".lock", 0o600, 0)
         if not os.path.exists(self._paths.store):
             # It holds values of variables: SQLite would have everybody read it wherever it is copied to.
             os.close(files.create(self._paths.store, 0o600, 0))
         try:
-            connection = sqlite3.connect(self._paths.store, timeout=60.0, isolation_level=None, check_same_thread=False)
-            connection.row_factory = sqlite3.Row
-            # Checkpoints happen under our own lock, or by the last one to close, who is alone: SQLite 3.40 can lose
-            # frames when two run at once.
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != VERSION:
-                self._migrate(connection)
+            try:
+                connection = self._connect()
+            except sqlite3.OperationalError as error:
+                if not self._told(error):
+                    raise
+                # Alone, SQLite keeps the index of its WAL in memory, and a look needs no block of the full disk.
+                connection = self._connect(alone=True)
+                self._alone = True
         except sqlite3.DatabaseError as error:
+            if told := self._told(error):
+                raise told from error
             raise ReconcilerError(
                 f"the store {self._paths.store} can't be read: {error}",
                 code="store",
@@ -238,6 +281,31 @@ class Store:
             ) from error
         self._connection = connection
         return connection
+
+    def _connect(self, *, alone: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._paths.store, timeout=60.0, isolation_level=None, check_same_thread=False)
+        try:
+            connection.row_factory = sqlite3.Row
+            if alone:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            # Checkpoints happen under our own lock, or by the last one to close, who is alone: SQLite 3.40 can lose
+            # frames when two run at once.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _let_others(self) -> None:
+        """Nobody else gets at the store while it is open for one alone: not longer than a transaction."""
+        if self._alone and self._connection and not self._connection.in_transaction:
+            self._connection.close()
+            self._connection = None
+            self._alone = False
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
@@ -275,9 +343,12 @@ class Store:
 
 
 _WAL_LIMIT = 4 << 20
-_RESERVE = 2 << 20
-_PLENTY = 64 << 20
+_RESERVE, _PLENTY = 2 << 20, 64 << 20
+_SMALL_RESERVE, _LITTLE = 256 << 10, 4 << 20
 """Bytes: what is kept in reserve, and from how much free space on."""
+_SLICE = 128 << 10
+"""Bytes: more than it takes to open the store and commit what one verb changes."""
+DISK_FULL = "disk-full"
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str:

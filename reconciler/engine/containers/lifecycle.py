@@ -20,6 +20,7 @@ from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.kernel import files, locks
 from reconciler.engine.networks import ports
+from reconciler.engine.store import DISK_FULL
 from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
 
@@ -290,8 +291,7 @@ class Lifecycle:
         """
         record = self.registry.find(name)
         with self.lock(record.id):
-            record = self.must(record.id)
-            with self.store.write() as connection:
+            with _even_on_a_full_disk(), self.store.write() as connection:
                 catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
             record = self.must(record.id)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
@@ -330,14 +330,23 @@ class Lifecycle:
                 monitor.wait_for_code(self.paths, record.id)
             code, finished = ending.exit_code(self.paths, record.id) or (None, time.time())
             oom = int(ending.was_out_of_memory(self.paths, record.id))
-            with self.store.write() as connection:
-                now = settle.next_state(self.must(record.id), code, finished)
-                catalog.change(connection, record.id, exit_code=code, finished=finished, oom=oom, **now)
+            try:
+                self._write_end(record, code, finished, oom)
+            except ReconcilerError as error:
+                if error.code != DISK_FULL:
+                    raise
+                self._clear(record)  # frees what its mount still holds
+                self._write_end(record, code, finished, oom)
         elif record.state == catalog.RESTARTING and record.wanted != catalog.WANTED:
             with self.store.write() as connection:
                 catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0)
         self._clear(record)
         return self.must(record.id)
+
+    def _write_end(self, record: Record, code: int | None, finished: float, oom: int) -> None:
+        with self.store.write() as connection:
+            now = settle.next_state(self.must(record.id), code, finished)
+            catalog.change(connection, record.id, exit_code=code, finished=finished, oom=oom, **now)
 
     def _clear(self, record: Record) -> None:
         self._shut(record)
@@ -402,7 +411,7 @@ class Lifecycle:
             if state in (catalog.RUNNING, status.PAUSED, catalog.RESTARTING):
                 if not force:
                     raise _refused(record, state)
-                with self.store.write() as connection:
+                with _even_on_a_full_disk(), self.store.write() as connection:
                     catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
                 files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
                 stopping.kill(self.paths, record)
@@ -412,13 +421,26 @@ class Lifecycle:
             volumes.discard(self.paths, self.store, names, since=0.0 if with_volumes else record.created)
 
     def _remove(self, record: Record) -> None:
-        with self.store.write() as connection:
+        with _even_on_a_full_disk(), self.store.write() as connection:
             catalog.change(connection, record.id, phase=catalog.REMOVING, wanted=catalog.STOPPED)
         self._clear(record)
         files.remove_tree(self.paths.container(record.id))
         upkeep.end(self.paths, record)
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
+
+
+@contextlib.contextmanager
+def _even_on_a_full_disk() -> Iterator[None]:
+    """Go on where what is meant can't be written down: ending and removing a container is what makes room to write.
+
+    Whoever is cut off then leaves a container that has ended, maybe without its files; the same verb again ends it.
+    """
+    try:
+        yield
+    except ReconcilerError as error:
+        if error.code != DISK_FULL:
+            raise
 
 
 def _refused(record: Record, state: str) -> ReconcilerError:

@@ -263,7 +263,8 @@ class EmbeddedRuntime:
         from reconciler.engine.containers import logs  # noqa: PLC0415 - only when something failed
 
         lines = logs.read(self.engine.paths, record.id, tail=_LAST_LINES)
-        return "\n".join(line.data.decode("utf-8", "replace") for line in lines)
+        text = b"".join(line.data + (b"" if line.partial else b"\n") for line in lines)
+        return text.removesuffix(b"\n").decode("utf-8", "replace")
 
     def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:
         """Wait until each container is at work or has ended; see the port."""

@@ -1,0 +1,47 @@
+"""A container fills the disk and goes on trying: it can still be listed, stopped, killed and removed, and that makes room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from support.machine import image, until
+
+pytestmark = pytest.mark.kernel
+
+RUNAWAY = ["sh", "-c", "while :; do cat /dev/zero >> /big; done 2> /dev/null"]
+STACK = {"containers": {"x": {"image": "tiny", "command": RUNAWAY, "restart": "always", "stop_grace_period": "0s"}}}
+
+
+@pytest.fixture(params=["40m", "120m"])
+def full(make_machine, request):
+    machine = make_machine(images=False)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={request.param},mode=700", "tmpfs", machine.root], check=True)
+    try:
+        machine.cli("load", image("tiny"))
+        machine.spec(STACK)
+        machine.cli("apply", "stack.yaml")
+        until(lambda: _free(machine) == 0)
+        yield machine
+        machine.cli("rm", "-f", "x", code=None)
+    finally:
+        machine.restart()
+        subprocess.run(["umount", "-l", machine.root], check=True)
+
+
+def _free(machine):
+    return os.statvfs(machine.root).f_bavail
+
+
+@pytest.mark.parametrize(
+    "verbs",
+    [[["stop", "x"], ["rm", "x"]], [["kill", "x"], ["rm", "-f", "x"]], [["rm", "-f", "x"]], [["down", "stack.yaml"]]],
+    ids=lambda verbs: verbs[0][0],
+)
+def test_it_is_ended_and_removed_and_makes_room(full, verbs):
+    for arguments in (["ps"], *verbs):
+        full.cli(*arguments)
+    assert "x" not in full.cli("ps", "-a", "-q").out
+    assert _free(full) > 1000
+    full.cli("apply", "stack.yaml")
