@@ -309,7 +309,7 @@ class Console(Protocol):
         """
 
     def prune_images(self, unused: UnusedImages) -> RemovedImages:
-        """Remove images that no container has, running or not."""
+        """Remove images that no container has, running or not; without filters also what is left of pulls given up."""
 
     def volumes(self) -> tuple[VolumeSummary, ...]:
         """All volumes by name."""

@@ -23,6 +23,7 @@ from registrylab import (
     noise,
     on,
     opened_images,
+    refuse,
     reply,
     running,
     until,
@@ -31,6 +32,7 @@ from registrylab import (
 from reconciler.engine.images import streams, unpack
 from reconciler.engine.images.registry.downloads import Arrival
 from reconciler.engine.images.registry.watching import Watch
+from reconciler.engine.images.removal import Prunable, Removal
 from reconciler.engine.images.streams import Limits
 from reconciler.kits.errors import ReconcilerError
 
@@ -101,6 +103,20 @@ def test_what_came_before_a_failure_is_kept_for_the_next_run(hub, images):
     images.pull(f"{hub.address}/app:1")
     assert [request.headers.get("Range") for request in hub.blob_requests()] == ["bytes=100000-"]
     assert downloads(images) == {}
+
+
+def test_prune_frees_what_a_pull_left_unless_one_is_at_work(hub, images):
+    hub.image(layers=[layer_of("big", 300_000)])
+    hub.rules.append(on(hub.layers()[0], dropping(hub, 100_000), times=1))
+    hub.rules.append(on(hub.layers()[0], lambda _, h: refuse(h, 403, "DENIED", "no")))
+    refused(images, f"{hub.address}/app:1", "denied")
+    assert list(downloads(images).values()) == [100_000]
+    assert images.prune(Prunable(until=1.0)) == images.prune(Prunable(labels=(("a", None, True),))) == Removal()
+    with images._workshop(lambda _text: None).opened():
+        assert images.prune(Prunable()) == Removal()
+    assert list(downloads(images).values()) == [100_000]
+    assert images.prune(Prunable()) == Removal(reclaimed=100_000)
+    pristine(images)
 
 
 def test_after_a_kill_the_next_run_goes_on_and_nothing_stays(hub, make_machine):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.images import rows
 from reconciler.engine.kernel import files
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen
+from reconciler.kits.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     import sqlite3
@@ -251,13 +251,16 @@ class Images:
         return done
 
     def prune(self, wanted: Prunable) -> Removal:
-        """Remove the images that nobody uses, as far as `wanted` says."""
+        """Remove the images that nobody uses, as far as `wanted` says; without filters also what is left of pulls."""
         from reconciler.engine.images import removal  # noqa: PLC0415
 
         with self._store.write() as connection:
             done = removal.prune(connection, wanted)
-        self._workshop(_silent).sweep()
-        return done
+        workshop = self._workshop(_silent)
+        workshop.sweep()
+        if wanted.until is not None or wanted.labels:
+            return done
+        return replace(done, reclaimed=done.reclaimed + workshop.free_downloads())
 
     def _content(self, digest: str) -> str:
         return os.path.join(self._paths.content, digest.removeprefix("sha256:"))

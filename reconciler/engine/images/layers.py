@@ -176,6 +176,19 @@ class Workshop:
             os.close(lock)
         return True
 
+    def free_downloads(self) -> int:
+        """Remove what has come of layers in pulls that were given up; the bytes. Nothing while somebody works on images."""
+        lock = locks.try_hold(self._lock)
+        if lock is None:
+            return 0
+        try:
+            names = _names(self._paths.downloads)
+            size = sum(os.lstat(os.path.join(self._paths.downloads, name)).st_size for name in names)
+            _keep_only((), self._paths.downloads)
+        finally:
+            os.close(lock)
+        return size
+
     def _sweep_content(self) -> None:
         with self._store.read() as connection:
             used = used_layers(connection)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Removal(Frozen):
     """What has gone: names as people write them and ids (`sha256:...`), each image's names before it.
 
-    `reclaimed` is bytes of layers that no image needs any more.
+    `reclaimed` is bytes of layers that no image needs any more, and of what was left of pulls.
     """
 
     lines: tuple[tuple[str, str], ...] = ()
