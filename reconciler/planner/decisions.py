@@ -237,6 +237,9 @@ def notes_about(decisions: Decisions) -> tuple[str, ...]:
             notes.append(f"{decision.key} is paused and stays so")
         elif seen.state == RUNNING and seen.error:
             notes.append(f"{decision.key} runs on, but a process of it was killed: {seen.error}")
+        elif seen.state == RESTARTING and seen.health_restarts:
+            times = "once" if seen.health_restarts == 1 else f"{seen.health_restarts} times in a row"
+            notes.append(f"{decision.key} is unhealthy and is restarted because of that, {times} so far")
         elif seen.state == RESTARTING:
             code = "" if seen.exit_code is None else f" with code {seen.exit_code}"
             count = "once" if seen.restart_count == 1 else f"{seen.restart_count} times"

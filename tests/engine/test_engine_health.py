@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support import world
@@ -351,6 +352,25 @@ def test_a_prober_that_is_killed_while_it_ends_a_container_has_that_done_by_the_
     machine.cli("ps")
     until(lambda: machine.record("a").generation == before.generation + 1 and not machine.record("a").ailing)
     assert machine.record("a").health_restarts == 1
+
+
+def test_a_restart_for_bad_health_is_told_as_such(machine):
+    check = checked(["CMD-SHELL", "echo no database; exit 1"], retries=1, on_unhealthy="restart")
+    machine.apply({"containers": {"a": {**SLEEP, "restart": "no", "healthcheck": check}}}, code=None)
+    record = until(lambda: (r := machine.record("a")).ailing and r)
+    now = machine.engine.containers.status(record)
+    assert machine.runtime._why(record, now).endswith("; its last probe said 'no database'")
+    until(lambda: machine.console.container("a").error.startswith("unhealthy, and restarted because of that"))
+
+
+def test_the_pieces_of_a_line_are_one_in_the_excerpt_of_a_log(machine):
+    document = {
+        "containers": {"a": {"image": "tiny", "command": ["sh", "-c", "printf one; sleep 0.2; echo two; exit 3"]}}
+    }
+    machine.apply(document, code=None)
+    until(lambda: machine.state("a") == "exited")
+    assert b" P one" in Path(machine.paths.log(machine.record("a").id)).read_bytes()
+    assert machine.runtime.culprit("stack", "a") == "onetwo"
 
 
 def test_what_is_known_of_a_container_goes_with_it_whenever_its_remover_is_killed(machine):

@@ -105,7 +105,10 @@ def _has_met_its_limit(paths: Paths, record: Record) -> bool:
 
 
 def why(record: Record, now: Status) -> str:
-    """Why a container is not as it should be, in words: its last start's error, or that memory ran out; "" = nothing known."""
+    """Why a container is not as it should be, in words: its last start's error, memory or its health; "" = nothing known."""
+    if record.ailing and not record.error and not now.oom:
+        count = record.health_restarts
+        return "unhealthy, and restarted because of that" + (f" {count} times in a row" if count > 1 else "")
     if record.error or not now.oom:
         return record.error
     from reconciler.kits.units import binary_size  # noqa: PLC0415 - hardly ever

@@ -10,6 +10,7 @@ from reconciler.engine.facade import Engine
 from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import InterruptedRunError, ReconcilerError
 from reconciler.kits.frozen import as_document, replace
+from reconciler.kits.text import quote
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume, RemoteImage
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
@@ -279,7 +280,7 @@ class EmbeddedRuntime:
                     if code is not None or not status.monitor_lives(record) or time.monotonic() > deadline:
                         ended[key] = (
                             code if code is not None else -1,
-                            status.why(record, now) if code else record.error,
+                            self._why(record, now) if code or record.ailing else record.error,
                         )
                         break
                     # its monitor is about to say how it ended
@@ -288,6 +289,16 @@ class EmbeddedRuntime:
                 time.sleep(0.0005)
                 record = self._record(stack, key)
         return ended
+
+    def _why(self, record: Record, now: status.Status) -> str:
+        why = status.why(record, now)
+        if why and record.ailing:
+            from reconciler.engine.containers.health import journal  # noqa: PLC0415 - only for who is unhealthy
+
+            found = journal.read(self.engine.paths, record)
+            if found and found.log:
+                why += f"; its last probe said {quote(found.log[-1].output.strip(), 200)}"
+        return why
 
     def tidy(self) -> None:
         """Give back bridge and firewall table once no container is left."""
