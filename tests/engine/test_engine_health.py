@@ -348,9 +348,13 @@ def test_a_prober_that_is_killed_while_it_ends_a_container_has_that_done_by_the_
     check = checked(["CMD", "false"], retries=1, on_unhealthy="restart:1")
     machine.apply({"containers": {"a": {**deaf, "healthcheck": check}}})
     before = until(lambda: (r := machine.record("a")).ailing and r)
-    os.kill(prober_of(machine), signal.SIGKILL)
-    machine.cli("ps")
-    until(lambda: machine.record("a").generation == before.generation + 1 and not machine.record("a").ailing)
+    os.kill(until(lambda: prober_of(machine)), signal.SIGKILL)
+
+    def ended_and_begun():  # a look starts the next prober, once no child of the killed one holds its lock any more
+        machine.cli("ps")
+        return machine.record("a").generation == before.generation + 1 and not machine.record("a").ailing
+
+    until(ended_and_begun, 120)
     assert machine.record("a").health_restarts == 1
 
 
