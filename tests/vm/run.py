@@ -41,6 +41,16 @@ ELSEWHERE_TOO = tuple(
 )
 """Tests that run on the host as well, and here with other control groups, another kernel and another PID 1."""
 
+TOO_SLOW_HERE = tuple(
+    f"--deselect=tests/engine/test_engine_health.py::{name}"
+    for name in (
+        "test_who_waits_in_vain_is_told_why",
+        "test_what_a_probe_leaves_running_ends_with_it",
+        "test_a_paused_container_is_not_probed",
+    )
+)
+"""Those whose probes have to be done in a fraction of a second, which is not to be had under emulation."""
+
 COPIED = ("reconciler", "tests", "examples", "specs", "pyproject.toml")
 END = "guest: exit code "
 
@@ -54,7 +64,7 @@ def main() -> int:
     parser.add_argument("--rebuild", action="store_true", help="build the guest's image anew, with the newest packages")
     options, arguments = parser.parse_known_args()
     order = {"arguments": [*arguments, *(["-m", "slice"] if options.slice else [])], "reboot": not options.slice}
-    order["tests"] = [OWN] if options.slice else [OWN, *ELSEWHERE_TOO]
+    order["tests"] = [OWN] if options.slice else [OWN, *ELSEWHERE_TOO, *TOO_SLOW_HERE]
     try:
         image.prepare(force=options.rebuild)
     except image.ImageError as error:
