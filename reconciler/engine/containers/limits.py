@@ -112,7 +112,7 @@ def _refused(name: str, group: str, wanted: Limits, error: OSError) -> Reconcile
 
 
 def _change(group: str, now: Limits, wanted: Limits) -> None:
-    for file, text in _writes_v2(now, wanted) if cgroups.form() == "v2" else _writes_v1(group, now, wanted):
+    for file, text in _writes_v2(group, now, wanted) if cgroups.form() == "v2" else _writes_v1(group, now, wanted):
         cgroups.write(group, file, text)
     if cgroups.form() == "v2":
         _change_memory_v2(group, now, wanted)
@@ -142,7 +142,7 @@ def _writes_v1(group: str, now: Limits, wanted: Limits) -> list[Write]:
     return writes
 
 
-def _writes_v2(now: Limits, wanted: Limits) -> list[Write]:
+def _writes_v2(group: str, now: Limits, wanted: Limits) -> list[Write]:
     """All but memory. A controller that the group does not have, and is not to limit by, has no file."""
     writes = []
     if now.shares != wanted.shares:
@@ -150,12 +150,18 @@ def _writes_v2(now: Limits, wanted: Limits) -> list[Write]:
     if (now.quota, now.period) != (wanted.quota, wanted.period):
         writes.append(("cpu.max", f"{_or_max(wanted.quota)} {wanted.period}"))
     if now.cpuset != wanted.cpuset:
-        writes.append(("cpuset.cpus", wanted.cpuset or "\n"))
+        # Not emptied: kernels up to some after 6.1 refuse that to a group with processes (ENOSPC).
+        writes.append(("cpuset.cpus", wanted.cpuset or _every_processor_v2(group)))
     if now.pids != wanted.pids:
         writes.append(("pids.max", _or_max(wanted.pids)))
     if now.reservation != wanted.reservation:
         writes.append(("memory.low", str(max(0, wanted.reservation))))
     return writes
+
+
+def _every_processor_v2(group: str) -> str:
+    """Those that a group without a set of its own has."""
+    return cgroups.read(os.path.dirname(group), "cpuset.cpus.effective")
 
 
 def _change_memory_v2(group: str, now: Limits, wanted: Limits) -> None:
@@ -190,7 +196,7 @@ def _or_max(number: int) -> str:
 
 def _held(group: str, wanted: Limits) -> Limits:
     """What the cgroup holds. What comes to the same as the wanted value, or can't be limited here, comes out as that."""
-    found = _held_v2(group, wanted) if cgroups.form() == "v2" else _held_v1(group)
+    found = _held_v2(group, wanted) if cgroups.form() == "v2" else _held_v1(group, wanted)
     if not cgroups.counts_swap():
         found["swap"] = wanted.swap
     return Limits(**{field: _alike(field, value, getattr(wanted, field)) for field, value in found.items()})
@@ -212,7 +218,7 @@ def _same(field: str, value: int | str, wanted: int | str) -> bool:
     return value == wanted
 
 
-def _held_v1(group: str) -> dict[str, Any]:
+def _held_v1(group: str, wanted: Limits) -> dict[str, Any]:
     cpus = cgroups.read(group, "cpuset.cpus")
     return {
         "memory": _number(cgroups.read(group, "memory.limit_in_bytes")),
@@ -221,7 +227,7 @@ def _held_v1(group: str) -> dict[str, Any]:
         "shares": _number(cgroups.read(group, "cpu.shares")),
         "quota": _number(cgroups.read(group, "cpu.cfs_quota_us")),
         "period": _number(cgroups.read(group, "cpu.cfs_period_us")),
-        "cpuset": "" if cpus == cgroups.read(os.path.dirname(group), "cpuset.cpus") else cpus,
+        "cpuset": "" if not wanted.cpuset and cpus == cgroups.read(os.path.dirname(group), "cpuset.cpus") else cpus,
         "pids": _number(cgroups.read(group, "pids.max")),
     }
 
@@ -231,6 +237,7 @@ def _held_v2(group: str, wanted: Limits) -> dict[str, Any]:
     both = None if swap is None or memory is None else UNLIMITED if UNLIMITED in (swap, memory) else memory + swap
     low = _number(cgroups.read(group, "memory.low"))
     weight = _number(cgroups.read(group, "cpu.weight"))
+    cpus = cgroups.read(group, "cpuset.cpus")
     quota, period = (*cgroups.read(group, "cpu.max").split(), "", "")[:2]
     return {
         "memory": memory,
@@ -239,7 +246,7 @@ def _held_v2(group: str, wanted: Limits) -> dict[str, Any]:
         "shares": weight and _shares(weight, wanted.shares),
         "quota": _number(quota),
         "period": _number(period),
-        "cpuset": cgroups.read(group, "cpuset.cpus"),
+        "cpuset": "" if not wanted.cpuset and cpus == _every_processor_v2(group) else cpus,
         "pids": _number(cgroups.read(group, "pids.max")),
     }
 
