@@ -40,8 +40,11 @@ def _free(machine):
     ids=lambda verbs: verbs[0][0],
 )
 def test_it_is_ended_and_removed_and_makes_room(full, verbs):
-    for arguments in (["ps"], *verbs):
-        full.cli(*arguments)
+    *first, last = (["ps"], *verbs)
+    for arguments in first:  # the writer may be quicker than us with every block: then that is said, and nothing else
+        ran = full.cli(*arguments, code=None)
+        assert ran.code == 0 or "the disk is full" in ran.err, ran
+    full.cli(*(["rm", "-f", "x"] if last[0] == "rm" else last))
     assert "x" not in full.cli("ps", "-a", "-q").out
     assert _free(full) > 1000
     full.cli("apply", "stack.yaml")
