@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import threading
+from collections import Counter
 
 import pytest
 from support import world
@@ -123,7 +124,7 @@ def test_containers_come_and_go_and_leave_nothing(machine):
         sizes.append(resident())
     left = until_gone(lambda: of_anchor_only(machine, before), 30.0)
     assert not left, "\n".join(left)
-    assert descriptors(machine) == fds
+    assert not Counter(descriptors(machine)) - Counter(fds), "more than before is open"
     assert sizes[2] - sizes[0] < ALLOWANCE
     print(
         f"cycles: {CYCLES}, {AT_ONCE} at a time; left behind: {len(left)}; file descriptors: {len(fds)} before and after"
