@@ -17,6 +17,7 @@ from support.machine import until
 
 from reconciler.engine.containers import helpers, runtime
 from reconciler.engine.containers.health import journal, prober, upkeep
+from reconciler.engine.containers.health.verdict import Result
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import cgroups, processes, programs
 from reconciler.loop.converge import Manner, PassReporter, converge
@@ -399,10 +400,23 @@ def test_a_changed_check_counts_at_once(machine):
     machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("date >>/probes", interval="100ms")}}})
     until(lambda: health(machine, "a") == "healthy")
     machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}}}})
-    until(lambda: health(machine, "a") == "")  # a probe that is at work may end meanwhile
     until(lambda: not prober_of(machine), 60)
+    assert health(machine, "a") == "", "what a probe at work had to say is not kept any more"
     machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}, "labels": {"x": "y"}}}})
-    until(lambda: not prober_of(machine), 60)  # who looks whether it is needed holds the lock for a moment
+    assert not prober_of(machine), "nobody has anything to probe"
+
+
+def test_what_a_probe_says_after_its_check_was_switched_off_is_not_kept(machine):
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("date", interval="10m")}}})
+    until(lambda: health(machine, "a") == "healthy")
+    late = prober.Prober(machine.engine)
+    late.look()
+    (patient,) = late._patients.values()
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}}}})
+    now = time.time()
+    late._note(patient, Result(now, now, 0, "it was at work meanwhile"))
+    assert health(machine, "a") == ""
+    assert not late._patients
 
 
 def test_nobody_gets_to_write_to_the_program_of_the_prober(machine):

@@ -284,6 +284,12 @@ class Prober:
         before = patient.verdict
         patient.verdict = verdict.judge(before, result, patient.check, record.started)
         journal.write(self._paths, record.id, record.generation, patient.verdict)
+        # Who switches a check off commits that before the journal is forgotten: what is written after that is found out here.
+        now = self._engine.containers.get(record.id)
+        if now is None or check_of(now.config.health, patient.image) is None:
+            journal.forget(self._paths, record.id)
+            self._drop(patient)
+            return
         patient.plan_next(before)
         if patient.verdict.status == verdict.HEALTHY and record.health_restarts:
             with self._engine.store.write() as connection:
@@ -299,7 +305,7 @@ class Prober:
             return
         with self._engine.store.write() as connection:
             record = catalog.get(connection, patient.record.id)
-            if record is None or record.generation != patient.record.generation or record.wanted != "running":
+            if record is None or record.generation != patient.record.generation or record.wanted != catalog.WANTED:
                 return
             if limit and record.health_restarts >= limit:
                 return
