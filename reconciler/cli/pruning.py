@@ -1,4 +1,4 @@
-"""What verbs that prune have in common: the question before, the filters, and the last line. For those verbs."""
+"""What verbs that prune have in common: filters, the question before, removing, and what is said of it. For those verbs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.cli.verbs.logs import moment
-from reconciler.kits.errors import UsageError
+from reconciler.kits.errors import ReconcilerError, UsageError
 from reconciler.kits.text import printable
 from reconciler.kits.units import human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from reconciler.cli.parser import Parser
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Labels = tuple[tuple[str, str | None, bool], ...]
     Filters = tuple[float | None, Labels]
+
+_OVERTAKEN = ("running", "in-use", "not-found")
+"""Codes of errors where somebody has started, taken or removed a thing meanwhile."""
 
 
 def add_pruning(parser: Parser) -> None:
@@ -87,6 +90,38 @@ def of_stacks(stacks: Sequence[str], consequence: str) -> str:
         return ""
     names = ", ".join(printable(name) for name in sorted(set(owned)))
     return f"\n{len(owned)} of them belong{'s' if len(owned) == 1 else ''} to stacks ({names}): {consequence}."
+
+
+def remove_each(
+    heading: str,
+    names: Iterable[str],
+    size_of: Callable[[str], int],
+    remove: Callable[[str], None],
+    shell: Shell,
+) -> int:
+    """Remove what is still there and still unused; says which, and returns the bytes that are free again."""
+    reclaimed, deleted = 0, []
+    for name in names:
+        try:
+            size = size_of(name)
+            remove(name)
+        except ReconcilerError as error:
+            if error.code not in _OVERTAKEN:
+                raise
+        else:
+            reclaimed += size
+            deleted.append(name)
+    show_deleted(heading, deleted, shell)
+    return reclaimed
+
+
+def show_deleted(heading: str, names: Sequence[str], shell: Shell) -> None:
+    """What has gone, one a line; nothing if nothing has."""
+    if names:
+        shell.line(heading)
+        for name in names:
+            shell.line(printable(name))
+        shell.line()
 
 
 def show_total(shell: Shell, reclaimed: int) -> None:

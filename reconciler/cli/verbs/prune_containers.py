@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, show_total
-from reconciler.kits.errors import ReconcilerError
+from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, remove_each, show_total
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,20 +39,5 @@ def prunable(shell: Shell, wanted: Filters) -> list[ContainerSummary]:
 
 def remove(doomed: list[ContainerSummary], shell: Shell) -> int:
     """Remove them, as long as they do not run; says which, and returns the bytes that are free again."""
-    reclaimed, deleted = 0, []
-    for container in doomed:
-        size = shell.console.container_size(container.id)
-        try:
-            shell.console.remove(container.id)
-        except ReconcilerError as error:
-            if error.code not in ("running", "not-found"):  # somebody has started or removed it meanwhile
-                raise
-        else:
-            reclaimed += size
-            deleted.append(container.id)
-    if deleted:
-        shell.line("Deleted Containers:")
-        for name in deleted:
-            shell.line(name)
-        shell.line()
-    return reclaimed
+    console = shell.console
+    return remove_each("Deleted Containers:", [one.id for one in doomed], console.container_size, console.remove, shell)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.pruning import add_pruning, confirmed, filters, show_total
-from reconciler.kits.text import printable
+from reconciler.cli.pruning import add_pruning, confirmed, filters, show_deleted, show_total
 from reconciler.runtimes.console import UnusedImages
 
 if TYPE_CHECKING:
@@ -36,9 +35,5 @@ def run(options: Any, shell: Shell) -> int:
 def remove(tagged: bool, wanted: Filters, shell: Shell) -> int:
     """Remove images that no container has; says which, and returns the bytes that are free again."""
     done = shell.console.prune_images(UnusedImages(tagged, *wanted))
-    if done.lines:
-        shell.line("Deleted Images:")
-        for what, name in done.lines:
-            shell.line(f"{what}: {printable(name)}")
-        shell.line()
+    show_deleted("Deleted Images:", [f"{what}: {name}" for what, name in done.lines], shell)
     return done.reclaimed

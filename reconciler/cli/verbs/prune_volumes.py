@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, show_total
-from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.text import printable
+from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, remove_each, show_total
 
 if TYPE_CHECKING:
     from typing import Any
@@ -45,20 +43,7 @@ def prunable(shell: Shell, wanted: Filters, *, named: bool = False) -> list[Volu
 
 def remove(doomed: list[VolumeSummary], shell: Shell) -> int:
     """Delete them, as long as no container has them; says which, and returns the bytes that are free again."""
-    reclaimed, deleted = 0, []
-    for volume in doomed:
-        size = shell.console.volume_size(volume.name)
-        try:
-            shell.console.remove_volume(volume.name)
-        except ReconcilerError as error:
-            if error.code not in ("in-use", "not-found"):
-                raise
-        else:
-            reclaimed += size
-            deleted.append(volume.name)
-    if deleted:
-        shell.line("Deleted Volumes:")
-        for name in deleted:
-            shell.line(printable(name))
-        shell.line()
-    return reclaimed
+    console = shell.console
+    return remove_each(
+        "Deleted Volumes:", [one.name for one in doomed], console.volume_size, console.remove_volume, shell
+    )
