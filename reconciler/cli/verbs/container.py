@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from reconciler.cli.catalogue import MODULES, SUMMARIES
+from reconciler.cli.nouns import add_spellings, run_spelled
 from reconciler.cli.objects import add_show_secrets, show
-from reconciler.cli.parser import add_names, add_verbs
+from reconciler.cli.parser import add_names
 from reconciler.cli.verbs import prune_containers
 
 if TYPE_CHECKING:
@@ -16,22 +15,16 @@ if TYPE_CHECKING:
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
 
-_SAME_AS = {
-    "ls": "ps",
-    **{
-        name: name
-        for name in (
-            "port", "logs", "exec", "cp", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "stats",
-        )
-    },
+_SAME_AS = {"ls": "ps"} | {
+    name: name
+    for name in (
+        "port", "logs", "exec", "cp", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "stats",
+    )
 }  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
-    verb = add_verbs(parser)
-    for name, same in _SAME_AS.items():
-        if same in MODULES:
-            import_module(MODULES[same]).add_arguments(verb(name, SUMMARIES[same]))
+    verb = add_spellings(parser, _SAME_AS)
     inspection = verb("inspect", "Show all about containers as JSON")
     add_show_secrets(inspection)
     add_names(inspection)
@@ -43,6 +36,4 @@ def run(options: Any, shell: Shell) -> int:
         return show(options.names, "container", shell, secrets=options.show_secrets)
     if options.action == "prune":
         return prune_containers.run(options, shell)
-    shell.verb = _SAME_AS[options.action]
-    code: int = import_module(MODULES[shell.verb]).run(options, shell)
-    return code
+    return run_spelled(_SAME_AS[options.action], options, shell)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from reconciler.cli.catalogue import MODULES, SUMMARIES
+from reconciler.cli.nouns import add_spellings, run_spelled
 from reconciler.cli.objects import add_show_secrets, show
-from reconciler.cli.parser import add_names, add_verbs
+from reconciler.cli.parser import add_names
 from reconciler.cli.verbs import prune_images
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ _SAME_AS = {
 
 
 def add_arguments(parser: Parser) -> None:
-    verb = add_verbs(parser)
-    for name, same in _SAME_AS.items():
-        if same in MODULES:
-            import_module(MODULES[same]).add_arguments(verb(name, SUMMARIES[same]))
+    verb = add_spellings(parser, _SAME_AS)
     inspection = verb("inspect", "Show all about images as JSON")
     add_show_secrets(inspection)
     add_names(inspection, "IMAGE", "NAME[:TAG], NAME@DIGEST, or (the beginning of) an id")
@@ -43,5 +39,4 @@ def run(options: Any, shell: Shell) -> int:
         return show(options.names, "image", shell, secrets=options.show_secrets)
     if options.action == "prune":
         return prune_images.run(options, shell)
-    code: int = import_module(MODULES[_SAME_AS[options.action]]).run(options, shell)
-    return code
+    return run_spelled(_SAME_AS[options.action], options, shell)
