@@ -6,6 +6,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
+from reconciler.kits.background import Background
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -16,27 +18,9 @@ _MOST = 50
 def attempts(names: Sequence[str], act: Callable[[str], None]) -> list[Callable[[], None]]:
     """Begin `act` on every name; for each a function that waits for its end and raises what it raised."""
     room = threading.Semaphore(_MOST)
-    made = [_Attempt(room, partial(act, name)) for name in names]
-    for one in made:
-        one.thread.start()
-    return [one.result for one in made]
 
+    def attempt(name: str) -> None:
+        with room:
+            act(name)
 
-class _Attempt:
-    def __init__(self, room: threading.Semaphore, act: Callable[[], None]) -> None:
-        self._room = room
-        self._act = act
-        self._error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        with self._room:
-            try:
-                self._act()
-            except BaseException as error:  # told where it is waited for
-                self._error = error
-
-    def result(self) -> None:
-        self.thread.join()
-        if self._error:
-            raise self._error
+    return [Background(name, partial(attempt, name), daemon=True).result for name in names]

@@ -12,13 +12,17 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """A function that has begun. Whoever begins it waits for its end, by `result` or `join`, whatever happens."""
+    """A function that has begun. Whoever begins it waits for its end, by `result` or `join`, whatever happens.
 
-    def __init__(self, name: str, function: Callable[[], T]) -> None:
+    A `daemon` is given up where the program ends before: for what is as good left half-done, as when a user presses
+    Ctrl-C.
+    """
+
+    def __init__(self, name: str, function: Callable[[], T], *, daemon: bool = False) -> None:
         self._function = function
         self._results: list[T] = []
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
         self._thread.start()
 
     def _run(self) -> None:
