@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.executor.report import Reporter, Result
 from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.kits.frozen import Frozen
 from reconciler.loop.resolve import resolve
 from reconciler.model.observed import Scope
 from reconciler.planner.options import Options
@@ -62,7 +63,7 @@ class Pass:
         return Problems(problems) if len(problems) > 1 else problems[0] if problems else None
 
 
-class Manner:
+class Manner(Frozen):
     """How to go about a pass.
 
     `command` is what others read while they wait for us; without `wait` a held stack is a LockedError; `width` is how
@@ -70,24 +71,12 @@ class Manner:
     `patience` seconds (None: no limit) containers that are waited for and not healthy, or not done, make it fail.
     """
 
-    __slots__ = ("cancel", "command", "options", "patience", "wait", "width")
-
-    def __init__(
-        self,
-        command: str,
-        *,
-        options: Options | None = None,
-        wait: bool = True,
-        width: int | None = None,
-        cancel: Callable[[], bool] = _never,
-        patience: float | None = None,
-    ) -> None:
-        self.command = command
-        self.options = options or Options()
-        self.wait = wait
-        self.width = width
-        self.cancel = cancel
-        self.patience = patience
+    command: str
+    options: Options = Options()
+    wait: bool = True
+    width: int | None = None
+    cancel: Callable[[], bool] = _never
+    patience: float | None = None
 
 
 def preview(path: str, runtime: Runtime, options: Options) -> Plan:

@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from reconciler.model.desired import Stack
 
 
-def scope_of(stack: Stack, options: Options | None = None) -> Scope:
+def scope_of(stack: Stack, options: Options = Options()) -> Scope:  # noqa: B008 - it can't be changed
     """All that `plan` reads about a stack: its containers, names, volumes, images and host ports.
 
     Registries are asked only about images that are always to be pulled.
     """
-    wishes = options or Options()
     containers = stack.containers.values()
     return Scope(
         stack=stack.name,
@@ -27,5 +26,5 @@ def scope_of(stack: Stack, options: Options | None = None) -> Scope:
         images=tuple(sorted({c.image for c in containers})),
         host_ports=scope_ports(iter(containers)),
         wanted=tuple(containers),
-        remote=tuple(sorted({c.image for c in containers if policy_of(c, wishes) == "always"})),
+        remote=tuple(sorted({c.image for c in containers if policy_of(c, options) == "always"})),
     )
