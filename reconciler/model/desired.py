@@ -314,6 +314,16 @@ _SPELLINGS: dict[str, Any] = {
 }
 
 
+UPDATABLE = frozenset(
+    (
+        "labels", "restart", "healthcheck", "logging", "stop_signal", "stop_grace_period", "depends_on", "pull_policy",
+        "mem_limit", "mem_reservation", "memswap_limit", "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset",
+        "pids_limit", "ports", "origin",
+    )
+)  # fmt: skip
+"""Settings that a container may be given anew without being made anew, and the stack's origin; a runtime says which it can."""
+
+
 class Stack(Frozen):
     """One named set of containers and volumes from a spec: the desired state.
 

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.masking import MASK, masked, masked_words
+from reconciler.model.desired import UPDATABLE
 from reconciler.model.plan import IN_PLACE, REPLACE, RESTART, Reason
 from reconciler.planner.data import target_of
 
@@ -19,30 +20,12 @@ if TYPE_CHECKING:
     from reconciler.kits.source import Position
     from reconciler.model.desired import Container, Stack
 
-# What a change of a field takes where the runtime can update that field; everything else, and everything that it
-# can't update, takes a new container. `expose` and `environment` are part of other containers' link variables, and a
-# new one is how those learn of it.
-_CLASSES = {
-    "labels": IN_PLACE,
-    "restart": IN_PLACE,
-    "healthcheck": IN_PLACE,
-    "logging": IN_PLACE,
-    "stop_signal": IN_PLACE,
-    "stop_grace_period": IN_PLACE,
-    "depends_on": IN_PLACE,
-    "pull_policy": IN_PLACE,
-    "origin": IN_PLACE,
-    "mem_limit": IN_PLACE,
-    "mem_reservation": IN_PLACE,
-    "memswap_limit": IN_PLACE,
-    "cpus": IN_PLACE,
-    "cpu_shares": IN_PLACE,
-    "cpu_period": IN_PLACE,
-    "cpu_quota": IN_PLACE,
-    "cpuset": IN_PLACE,
-    "pids_limit": IN_PLACE,
-    "ports": RESTART,
-}
+_RESTARTS = frozenset(("ports",))
+"""Of the fields that can be updated, those that take a restart to count.
+
+Everything else that differs, and everything that the runtime can't update, takes a new container. `expose` and
+`environment` are part of other containers' link variables, and a new one is how those learn of it.
+"""
 
 # Fields that are lists, whose elements are compared one by one, in any order: the part of an element that says which old and new one
 # are the same thing changed (a port that moved, a volume swapped under one target).
@@ -70,7 +53,9 @@ _SPEC_KEYS = {"name": "container_name"}
 
 def class_of(field: str, update_in_place: frozenset[str]) -> str:
     """The change class of a field for a runtime that can update these fields."""
-    return _CLASSES.get(field, REPLACE) if field in update_in_place else REPLACE
+    if field in UPDATABLE and field in update_in_place:
+        return RESTART if field in _RESTARTS else IN_PLACE
+    return REPLACE
 
 
 def differences(old: Mapping[str, Any], container: Container, stack: Stack) -> list[tuple[str, Reason]]:

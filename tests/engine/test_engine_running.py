@@ -106,6 +106,17 @@ def test_a_killed_monitor_is_a_fault_that_apply_heals(machine):
     assert "nothing to do" in machine.apply(stack).out
 
 
+def test_a_stack_is_taken_over_while_it_runs(machine):
+    document = {"containers": {"web": {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}}}
+    machine.apply(document)
+    before = machine.record("web").pid
+    other = machine.spec(document, "other.yaml")
+    machine.cli("apply", "--take-over", other)
+    assert machine.record("web").pid == before
+    assert "nothing to do" in machine.cli("apply", other).out
+    machine.apply(document, code=1)
+
+
 def test_logs_keep_streams_apart_and_partial_lines_whole(machine):
     long = 20_000  # longer than conmon's buffer: it comes in pieces
     script = f"echo out; echo err >&2; head -c {long} /dev/zero | tr '\\0' x; echo; printf partial"

@@ -14,6 +14,7 @@ import yaml
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.source import Position
 from reconciler.model.desired import (
+    UPDATABLE,
     Container,
     Dependency,
     Healthcheck,
@@ -41,7 +42,6 @@ from reconciler.planner.options import Options
 from reconciler.planner.planning import plan, plan_down
 from reconciler.planner.text import render
 from reconciler.runtimes.base import Capabilities
-from reconciler.runtimes.simulated.runtime import UPDATABLE
 
 CASES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cases")
 SOURCE = "specs/shop.yaml"

@@ -11,6 +11,7 @@ from reconciler.engine.records import PortConfig
 from reconciler.kits.errors import InterruptedRunError, ReconcilerError
 from reconciler.kits.frozen import as_document, replace
 from reconciler.kits.text import quote
+from reconciler.model.desired import UPDATABLE
 from reconciler.model.observed import BusyPort, Observed, ObservedImage, ObservedVolume, RemoteImage
 from reconciler.runtimes.base import Cancelled, Capabilities, Event, Outcome
 from reconciler.runtimes.embedded import translate
@@ -32,28 +33,6 @@ if TYPE_CHECKING:
     from reconciler.model.observed import ObservedContainer, Scope
     from reconciler.runtimes.base import Context
 
-_IN_PLACE = frozenset(
-    (
-        "labels",
-        "restart",
-        "healthcheck",
-        "logging",
-        "stop_signal",
-        "stop_grace_period",
-        "depends_on",
-        "pull_policy",
-        "ports",
-        "mem_limit",
-        "mem_reservation",
-        "memswap_limit",
-        "cpus",
-        "cpu_shares",
-        "cpu_period",
-        "cpu_quota",
-        "cpuset",
-        "pids_limit",
-    )
-)
 _LAST_LINES = 10
 _LONGEST_START = 0.25
 _QUESTIONS = 8
@@ -63,7 +42,7 @@ _QUESTIONS = 8
 class EmbeddedRuntime:
     """Runs containers on this machine with the engine of our own."""
 
-    capabilities = Capabilities(name="embedded", pull=True, prepare=True, update_in_place=_IN_PLACE)
+    capabilities = Capabilities(name="embedded", pull=True, prepare=True, update_in_place=UPDATABLE)
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""

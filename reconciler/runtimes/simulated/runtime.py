@@ -20,7 +20,7 @@ from reconciler.model.action import (
     StopContainer,
     UpdateContainer,
 )
-from reconciler.model.desired import COMPLETED, HEALTHY
+from reconciler.model.desired import COMPLETED, HEALTHY, UPDATABLE
 from reconciler.model.observed import (
     CREATED,
     DEAD,
@@ -45,30 +45,6 @@ if TYPE_CHECKING:
     from reconciler.model.action import Action
     from reconciler.model.desired import Container
     from reconciler.model.observed import Scope
-
-UPDATABLE = frozenset(
-    {
-        "labels",
-        "restart",
-        "healthcheck",
-        "logging",
-        "stop_signal",
-        "stop_grace_period",
-        "depends_on",
-        "pull_policy",
-        "origin",
-        "ports",
-        "mem_limit",
-        "mem_reservation",
-        "memswap_limit",
-        "cpus",
-        "cpu_shares",
-        "cpu_period",
-        "cpu_quota",
-        "cpuset",
-        "pids_limit",
-    }
-)
 
 
 class Simulated:
