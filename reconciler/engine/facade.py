@@ -114,7 +114,7 @@ class Engine:
         self.network.teardown()
         end = time.monotonic() + 5.0  # a monitor may just be ending
         while self.containers.none_left() and time.monotonic() < end:
-            if not cgroups.remove_empty(f"{self.paths.cgroup}/monitors", self.paths.cgroup):
+            if not cgroups.remove_empty(self.paths.monitors, self.paths.cgroup):
                 return
             time.sleep(0.05)
 

@@ -65,6 +65,15 @@ class Paths(Frozen):
         return f"reconciler-{self.tag}" if self.tag else "reconciler"
 
     @property
+    def monitors(self) -> str:
+        """The cgroup of what is beside containers: their monitors, the keeper, the prober."""
+        return f"{self.cgroup}/monitors"
+
+    def group(self, container_id: str) -> str:
+        """A container's cgroup, relative to each hierarchy as `cgroup` is."""
+        return f"{self.cgroup}/{container_id}"
+
+    @property
     def store(self) -> str:
         return os.path.join(self.root, "store.db")
 

@@ -27,7 +27,7 @@ IN_SYNC = "nothing to do"
 
 
 def group(machine, name):
-    return f"{machine.paths.cgroup}/{machine.record(name).id}"
+    return machine.paths.group(machine.record(name).id)
 
 
 LIMITS = ResourceConfig(

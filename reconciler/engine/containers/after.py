@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         from reconciler.engine.containers.keeper import keep  # noqa: PLC0415 - not to tidy up
 
         # Out of the session or unit of whoever started us, and at the end out of the group that may go away.
-        cgroups.enter(f"{engine.paths.cgroup}/monitors", os.getpid())
+        cgroups.enter(engine.paths.monitors, os.getpid())
         keep(engine, int(rest[0]) if rest else None)
         engine.leave()
     except Exception as error:

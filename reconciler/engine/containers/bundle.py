@@ -130,7 +130,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
         process,
         rootfs=root_folder(paths, record.id),
         hostname=effective.full_hostname_of(record),
-        cgroup=f"/{paths.cgroup}/{record.id}",
+        cgroup=f"/{paths.group(record.id)}",
         private_cgroups=cgroups.form() == "v2",
         mounts=mounted,
         confinement=confinement.of(config.security, privileges.capabilities, paths.cache),
@@ -238,7 +238,7 @@ def take_down(paths: Paths, container_id: str) -> None:
 
     Whatever of it is there, in whatever state a crash left it; the exit file goes last. Data and log stay.
     """
-    group = f"{paths.cgroup}/{container_id}"
+    group = paths.group(container_id)
     bundle = paths.bundle(container_id)
     if not os.path.lexists(bundle):
         files.remove_file(os.path.join(paths.exits, container_id))

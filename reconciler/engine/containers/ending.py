@@ -27,7 +27,7 @@ def was_out_of_memory(paths: Paths, container_id: str) -> bool:
 
     The monitor may end before it has heard of it; the kernel's count stays as long as the group does.
     """
-    return heard_of_memory(paths, container_id) or cgroups.oom_kills(f"{paths.cgroup}/{container_id}") > 0
+    return heard_of_memory(paths, container_id) or cgroups.oom_kills(paths.group(container_id)) > 0
 
 
 def heard_of_memory(paths: Paths, container_id: str) -> bool:

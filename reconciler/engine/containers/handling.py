@@ -57,7 +57,7 @@ def pause(lifecycle: Lifecycle, name: str) -> None:
     with lifecycle.lock(record.id):
         record = lifecycle.must(record.id)
         _must_be(lifecycle, record, catalog.RUNNING)
-        group = f"{lifecycle.paths.cgroup}/{record.id}"
+        group = lifecycle.paths.group(record.id)
         try:
             frozen = cgroups.freeze(group)
         except FileNotFoundError as error:
@@ -78,7 +78,7 @@ def unpause(lifecycle: Lifecycle, name: str) -> None:
     with lifecycle.lock(record.id):
         record = lifecycle.must(record.id)
         _must_be(lifecycle, record, status.PAUSED)
-        cgroups.thaw(f"{lifecycle.paths.cgroup}/{record.id}")
+        cgroups.thaw(lifecycle.paths.group(record.id))
 
 
 def _must_be(lifecycle: Lifecycle, record: Record, wanted: str) -> None:

@@ -48,7 +48,7 @@ def drift(paths: Paths, record: Record) -> tuple[str, ...]:
     if status.limits_are_changing(paths, record):
         return ("a change of its limits was cut off",)
     wanted = limits_of(record.config.resources)
-    now = _held(_group(paths, record.id), wanted)
+    now = _held(paths.group(record.id), wanted)
     return tuple(
         f"its {name} is {_spelled(field, getattr(now, field))}, not {_spelled(field, getattr(wanted, field))}"
         for field, name in _NAMES.items()
@@ -75,16 +75,12 @@ def finish(paths: Paths, container_id: str) -> None:
     files.remove_file(status.limits_mark(paths, container_id))
 
 
-def _group(paths: Paths, container_id: str) -> str:
-    return f"{paths.cgroup}/{container_id}"
-
-
 def change(paths: Paths, record: Record, config: ResourceConfig) -> None:
     """Have the cgroup of a running container hold these limits; nothing to do where it does.
 
     All or nothing: when one of them can't be set, those before are what they were again. Raises ReconcilerError.
     """
-    group, wanted = _group(paths, record.id), limits_of(config)
+    group, wanted = paths.group(record.id), limits_of(config)
     before = _held(group, limits_of(record.config.resources))
     try:
         _change(group, _held(group, wanted), wanted)

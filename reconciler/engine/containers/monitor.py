@@ -58,7 +58,7 @@ def launch(
     """
     bundle = paths.bundle(container_id)
     if cgroups.form() == "hybrid":
-        files.make_folders(cgroups.unified(f"{paths.cgroup}/{container_id}"), 0o755)  # the wrapped runtime enters it
+        files.make_folders(cgroups.unified(paths.group(container_id)), 0o755)  # the wrapped runtime enters it
     report = files.create(os.path.join(bundle, _REPORT), 0o600, os.O_TRUNC | os.O_APPEND)
     folder = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -83,7 +83,7 @@ def launch(
             process.wait()
             meanwhile()
             # Out of the caller's session or unit, so as not to end with it; the kernel takes up to 10 ms for this.
-            cgroups.enter(f"{paths.cgroup}/monitors", _monitor_pid(bundle))
+            cgroups.enter(paths.monitors, _monitor_pid(bundle))
         finally:
             pid = _read_report(bundle)
     finally:

@@ -39,7 +39,7 @@ class Reading(Frozen):
 
 def read(paths: Paths, record: Record) -> Reading:
     """Look at a container that runs; what is gone in this moment counts as 0."""
-    group = f"{paths.cgroup}/{record.id}"
+    group = paths.group(record.id)
     at = time.monotonic()
     v2 = cgroups.form() == "v2"
     processor = _processor_v2(group) if v2 else _number(cgroups.read(group, "cpuacct.usage")) / 1e9

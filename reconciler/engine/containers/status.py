@@ -85,7 +85,7 @@ def of(paths: Paths, record: Record) -> Status:
             new = not record.started or record.state == catalog.RUNNING
             return Status(catalog.CREATED if new else catalog.EXITED, record.exit_code, record.finished)
         faults = () if monitor_lives(record) else (MONITOR_GONE,)
-        paused = cgroups.is_frozen(f"{paths.cgroup}/{record.id}")
+        paused = cgroups.is_frozen(paths.group(record.id))
         oom = _has_met_its_limit(paths, record)
         return Status(PAUSED if paused else catalog.RUNNING, None, record.finished, faults, oom)
     if record.state == catalog.RUNNING:
@@ -100,7 +100,7 @@ def of(paths: Paths, record: Record) -> Status:
 def _has_met_its_limit(paths: Paths, record: Record) -> bool:
     """Whether memory has run out in a run that goes on. On cgroup v2 conmon does not hear of a child (conmon 2.1)."""
     if record.config.resources.memory:
-        return cgroups.oom_kills(f"{paths.cgroup}/{record.id}") > 0
+        return cgroups.oom_kills(paths.group(record.id)) > 0
     return ending.heard_of_memory(paths, record.id)
 
 

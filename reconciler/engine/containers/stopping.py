@@ -87,7 +87,7 @@ def _kill(paths: Paths, record: Record, fd: int) -> bool:
 
 def _thaw(paths: Paths, record: Record) -> None:
     """A paused container runs on: frozen, it would neither hear a signal nor, on cgroup v1, die."""
-    cgroups.thaw(f"{paths.cgroup}/{record.id}")
+    cgroups.thaw(paths.group(record.id))
 
 
 def _send(fd: int, number: int) -> bool:
