@@ -14,7 +14,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, TypeVar
 
-from reconciler.engine.containers import bundle, catalog, mounting, status
+from reconciler.engine.containers import bundle, mounting, status
 from reconciler.engine.images import streams
 from reconciler.engine.images.unpack import unpack
 from reconciler.engine.kernel import copying, files, mounts
@@ -86,12 +86,12 @@ def _with_root(lifecycle: Lifecycle, name: str, act: Callable[[Rooted], T]) -> T
     """Run `act` with the root that the container has, or would have if it ran."""
     record = lifecycle.registry.find(name)
     while True:
-        if lifecycle.registry.status(record).state in (catalog.RUNNING, status.PAUSED):
+        if lifecycle.registry.status(record).is_up:
             with _inside(record) as root:
                 return act(root)
         with lifecycle.lock(record.id):
             record = lifecycle.registry.find(record.id)
-            if lifecycle.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
+            if not lifecycle.registry.status(record).is_up:
                 return _mounted(lifecycle, record, act)
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.lifecycle import Lifecycle
 
-_UP = (catalog.RUNNING, status.PAUSED)
-
 
 def kill(lifecycle: Lifecycle, name: str, number: int = signal.SIGKILL) -> None:
     """Send a signal to the first process of a container that runs.
@@ -28,12 +26,12 @@ def kill(lifecycle: Lifecycle, name: str, number: int = signal.SIGKILL) -> None:
     record = lifecycle.registry.find(name)
     with lifecycle.lock(record.id):
         record = lifecycle.must(record.id)
-        state = lifecycle.registry.status(record).state
-        if state == catalog.RESTARTING:
+        now = lifecycle.registry.status(record)
+        if now.state == catalog.RESTARTING:
             _want(lifecycle, record, catalog.STOPPED)
             lifecycle.conclude(lifecycle.must(record.id))
             return
-        if state not in _UP:
+        if not now.is_up:
             raise ReconcilerError(
                 f"Cannot kill container: {name}: Container {record.id} is not running", code="not-running"
             )

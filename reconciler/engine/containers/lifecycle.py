@@ -168,7 +168,7 @@ class Lifecycle:
         with self.lock(container_id):
             record = self.must(container_id)
             self._check_whole(record)
-            if status.lives(record) and not status.waits(self.paths, record):
+            if status.runs(self.paths, record):
                 return
             if record.state == catalog.RUNNING and not status.lives(record):
                 record = self.conclude(record)
@@ -209,7 +209,7 @@ class Lifecycle:
         """`start` for a caller that holds the container's lock."""
         record = self.must(container_id)
         self._check_whole(record)
-        if status.lives(record) and not status.waits(self.paths, record):
+        if status.runs(self.paths, record):
             if record.wanted == catalog.LAST_RUN:
                 with self.store.write() as connection:
                     catalog.change(connection, container_id, wanted=catalog.WANTED)
@@ -272,7 +272,7 @@ class Lifecycle:
         for link in record.config.links:
             with self.store.read() as connection:
                 target = catalog.by_name(connection, link.target)
-            if target is None or self.registry.status(target).state not in (catalog.RUNNING, status.PAUSED):
+            if target is None or not self.registry.status(target).is_up:
                 what = "is not there" if target is None else "does not run"
                 raise ReconcilerError(
                     f"Cannot link to a non running container: /{link.target} AS /{record.name}/{link.alias}"
@@ -295,7 +295,7 @@ class Lifecycle:
                 catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
             record = self.must(record.id)
             files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
-            if self.registry.status(record).state not in (catalog.RUNNING, status.PAUSED):
+            if not self.registry.status(record).is_up:
                 self.conclude(record)
                 return False
         # Without the lock: who wants it killed or removed meanwhile need not wait for the grace period.
@@ -361,7 +361,7 @@ class Lifecycle:
         record = self.registry.find(name)
         with self.lock(record.id):
             record = self.must(record.id)
-            runs = status.lives(record) and not status.waits(self.paths, record)
+            runs = status.runs(self.paths, record)
             moved = config.ports != record.config.ports
             if moved and runs:
                 raise ReconcilerError(f"the ports of {record.name} can't be changed while it runs", code="running")
@@ -407,10 +407,10 @@ class Lifecycle:
         record = self.registry.find(name)
         with self.lock(record.id):
             record = self.must(record.id)
-            state = self.registry.status(record).state
-            if state in (catalog.RUNNING, status.PAUSED, catalog.RESTARTING):
+            now = self.registry.status(record)
+            if now.is_up or now.state == catalog.RESTARTING:
                 if not force:
-                    raise _refused(record, state)
+                    raise _refused(record, now.state)
                 with _even_on_a_full_disk(), self.store.write() as connection:
                     catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
                 files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))

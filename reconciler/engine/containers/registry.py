@@ -55,7 +55,7 @@ class Registry:
 
     def health(self, record: Record, now: Status) -> str:
         """What health checks say: starting, healthy or unhealthy; "" of one that is not checked or does not run."""
-        return journal.status(self.paths, record) if now.state in (catalog.RUNNING, status.PAUSED) else ""
+        return journal.status(self.paths, record) if now.is_up else ""
 
     def keeper_lives(self) -> bool:
         """Whether somebody looks after restarts and logs that are due later."""

@@ -40,6 +40,11 @@ class Status(Frozen):
     faults: tuple[str, ...] = ()
     oom: bool = False
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it has processes: running, or paused."""
+        return self.state in (catalog.RUNNING, PAUSED)
+
 
 @functools.cache
 def _boot() -> str:
@@ -64,6 +69,11 @@ def waits(paths: Paths, record: Record) -> bool:
     """
     fifo = os.path.join(paths.runtime, record.id, "exec.fifo")
     return os.path.exists(fifo) and lives(record) and not runs_own_program(record.pid)
+
+
+def runs(paths: Paths, record: Record) -> bool:
+    """Whether the recorded process is there and has been let go."""
+    return lives(record) and not waits(paths, record)
 
 
 def runs_own_program(pid: int) -> bool:

@@ -34,7 +34,7 @@ def wait(registry: Registry, name: str, condition: str = NOT_RUNNING) -> int | N
     first = True
     while record is not None:
         now = registry.status(record)
-        if now.state in (catalog.RUNNING, status.PAUSED):
+        if now.is_up:
             ended, code = _see_end(registry, record)
             if ended and condition != REMOVED:
                 return code
@@ -42,7 +42,7 @@ def wait(registry: Registry, name: str, condition: str = NOT_RUNNING) -> int | N
             code = 0 if now.state == catalog.CREATED else now.exit_code
             if condition == NOT_RUNNING or (condition == NEXT_EXIT and not first):
                 return code
-        if now.state not in (catalog.RUNNING, status.PAUSED):
+        if not now.is_up:
             time.sleep(_STEP)
         first = False
         record = registry.get(record.id)

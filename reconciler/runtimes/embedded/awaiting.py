@@ -75,7 +75,7 @@ class _Look:
     def outcome(self) -> str:
         """What it has become, "" while it may become so yet. Raises ReconcilerError when it can't."""
         state = self._now.state
-        if state in (catalog.RUNNING, status.PAUSED):
+        if self._now.is_up:
             return self._of_running(state == status.PAUSED)
         if state == catalog.RESTARTING:
             return self._of_returning()

@@ -70,7 +70,7 @@ class EmbeddedConsole:
         if now.state == catalog.EXITED and self._returns(record, now):
             now = replace(now, state=catalog.RESTARTING)
         image = image_of(record.image)
-        running = now.state in (catalog.RUNNING, status.PAUSED)
+        running = now.is_up
         command: tuple[str, ...] = ()
         if image:
             with contextlib.suppress(ReconcilerError):  # none was given: its start will say so
@@ -107,7 +107,7 @@ class EmbeddedConsole:
         records = [containers.find(name) for name in names] if names else reversed(containers.every())
         found = []
         for record in records:
-            running = containers.status(record).state in (catalog.RUNNING, status.PAUSED)
+            running = containers.status(record).is_up
             if not (running or stopped or names):
                 continue
             notes = record.config.notes

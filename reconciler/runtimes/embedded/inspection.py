@@ -36,7 +36,7 @@ def container(engine: Engine, name: str) -> dict[str, Any]:
     record = engine.containers.find(name)
     image = engine.images.resolve(record.image)
     now = engine.containers.status(record)
-    running = now.state in (catalog.RUNNING, status.PAUSED)
+    running = now.is_up
     arguments = effective.arguments_of(record.config, image)
     folder, names = engine.paths.container(record.id), engine.paths.names(record.id)
     return {

@@ -78,7 +78,7 @@ class EmbeddedRuntime:
         if now.state == catalog.RESTARTING and not self.engine.containers.keeper_lives():
             now = replace(now, state=catalog.EXITED)
         drift: tuple[str, ...] = ()
-        if now.state in (catalog.RUNNING, status.PAUSED) and status.may_drift(self.engine.paths, record):
+        if now.is_up and status.may_drift(self.engine.paths, record):
             from reconciler.engine.containers import limits  # noqa: PLC0415 - where there are limits only
 
             drift = limits.drift(self.engine.paths, record)
