@@ -111,10 +111,14 @@ class TmpfsConfig(Frozen):
     options: tuple[str, ...] = ()
 
 
+UNCONFINED = "unconfined"
+"""In place of a profile: none."""
+
+
 class SecurityConfig(Frozen):
     """What the container may do. `capabilities_add` and `_drop` hold CAP_ names or ALL.
 
-    `seccomp` and `apparmor`: "" = the default profile, "unconfined", or a profile (seccomp: its JSON, apparmor: its name).
+    `seccomp` and `apparmor`: "" = the default profile, UNCONFINED, or a profile (seccomp: its JSON, apparmor: its name).
     `unmasked`: nothing of /proc and /sys is hidden or read-only.
     """
 

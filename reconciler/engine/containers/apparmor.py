@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import programs
+from reconciler.engine.records import UNCONFINED
 from reconciler.kits.digests import sha256
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reconciler.engine.records import SecurityConfig
-
-UNCONFINED = "unconfined"
 
 _ENABLED = "/sys/module/apparmor/parameters/enabled"
 _LOADED = "/sys/kernel/security/apparmor/profiles"

@@ -100,8 +100,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     Raises ReconcilerError for a user, a working folder, a command or a mount that the image can't take.
     """
     config, bundle = record.config, paths.bundle(record.id)
-    profile = apparmor.ready_profile(config.security)
-    privileges = replace(confinement.privileges_of(config.security), apparmor=profile)
+    privileges = confinement.privileges_of(config.security, apparmor.ready_profile(config.security))
     with open_root(root_folder(paths, record.id)) as root:
         user = user_of(root, config.user or image.user, config.groups)
         working_dir = config.working_dir or image.working_dir or "/"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.records import ContainerConfig, PortLease
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import Frozen
+from reconciler.kits.frozen import Frozen, as_document
 
 if TYPE_CHECKING:
     import sqlite3
@@ -167,31 +167,19 @@ def insert(connection: sqlite3.Connection, record: Record) -> None:
             record.owner,
             record.image,
             json.dumps(record.config.document(), separators=(",", ":")),
-            _mounts_document(record.mounts),
+            json.dumps(as_document(record.mounts), separators=(",", ":")),
             record.created,
             record.phase,
             record.wanted,
             record.state,
         ),
     )
+    _insert_links(connection, record.id, record.config)
+
+
+def _insert_links(connection: sqlite3.Connection, container_id: str, config: ContainerConfig) -> None:
     connection.executemany(
-        "INSERT OR IGNORE INTO links VALUES (?, ?)", [(record.id, link.target) for link in record.config.links]
-    )
-
-
-def _mounts_document(mounts: tuple[ResolvedMount, ...]) -> str:
-    return json.dumps(
-        [
-            {
-                "kind": m.kind,
-                "source": m.source,
-                "target": m.target,
-                "read_only": m.read_only,
-                "nocopy": m.nocopy,
-            }
-            for m in mounts
-        ],
-        separators=(",", ":"),
+        "INSERT OR IGNORE INTO links VALUES (?, ?)", [(container_id, link.target) for link in config.links]
     )
 
 
@@ -235,9 +223,7 @@ def change_config(connection: sqlite3.Connection, container_id: str, config: Con
     document = json.dumps(config.document(), separators=(",", ":"))
     connection.execute("UPDATE containers SET config = ? WHERE id = ?", (document, container_id))
     connection.execute("DELETE FROM links WHERE container = ?", (container_id,))
-    connection.executemany(
-        "INSERT OR IGNORE INTO links VALUES (?, ?)", [(container_id, link.target) for link in config.links]
-    )
+    _insert_links(connection, container_id, config)
 
 
 def delete(connection: sqlite3.Connection, container_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import capabilities, devices
 from reconciler.engine.containers.seccomp import Filter, filter_for
+from reconciler.engine.records import UNCONFINED
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ MASKED = (
 """Beside them what tells of other containers by heat, for each processor (see `masked_paths`)."""
 
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-UNCONFINED = "unconfined"
 
 _PROCESSORS = "/sys/devices/system/cpu"
 
@@ -59,10 +58,10 @@ class Confinement(Frozen):
     system_writable: bool
 
 
-def privileges_of(security: SecurityConfig, *, privileged: bool = False) -> Privileges:
-    """Of a container's processes; `privileged` is one process's own (`exec --privileged`)."""
+def privileges_of(security: SecurityConfig, profile: str, *, privileged: bool = False) -> Privileges:
+    """Of a container's processes, with this AppArmor profile; `privileged` is one process's own (`exec --privileged`)."""
     held = capabilities.available() if privileged else capabilities.effective(security)
-    return Privileges(held, security.no_new_privileges)
+    return Privileges(held, security.no_new_privileges, profile)
 
 
 def of(security: SecurityConfig, held: tuple[str, ...], cache: str) -> Confinement:

@@ -17,7 +17,6 @@ from reconciler.engine.containers.oci import Process
 from reconciler.engine.kernel import files, processes, programs, terminals
 from reconciler.engine.kernel.rooted import lookup_executable, open_root
 from reconciler.kits.errors import ReconcilerError
-from reconciler.kits.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +58,7 @@ def execute(
             hint=f"`reconciler start {record.name}`, or see why it ended: `reconciler logs {record.name}`",
         )
     profile = apparmor.profile_of_exec(record.pid, privileged=privileged)
-    privileges = replace(confinement.privileges_of(record.config.security, privileged=privileged), apparmor=profile)
+    privileges = confinement.privileges_of(record.config.security, profile, privileged=privileged)
     process = _process(lifecycle, record, command, terminal, user, working_dir, environment, privileges)
     path = os.path.join(lifecycle.paths.bundle(record.id), f"exec-{os.urandom(8).hex()}.json")
     files.write_file(path, json.dumps(process.document()).encode())

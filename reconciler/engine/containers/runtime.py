@@ -43,6 +43,11 @@ def find_program(name: str) -> str:
     return ""
 
 
+def find_oci_runtime() -> tuple[str, str]:
+    """(kind, path) of the OCI runtime that is used here: crun where it is installed, else runc; ("", "") without either."""
+    return next(((kind, path) for kind in ("crun", "runc") if (path := find_program(kind))), ("", ""))
+
+
 def need_program(name: str, package: str) -> str:
     """Like `find_program`; raises ReconcilerError with the package to install."""
     path = find_program(name)
@@ -89,12 +94,8 @@ class OciRuntime(Frozen):
 
     @classmethod
     def choose(cls, paths: Paths) -> OciRuntime:
-        """Crun where it is installed, else runc; raises ReconcilerError when neither is, or it has a known way out."""
-        kind = "crun"
-        program = find_program(kind)
-        if not program:
-            kind = "runc"
-            program = find_program(kind)
+        """The one that is installed; raises ReconcilerError when none is, or it has a known way out."""
+        kind, program = find_oci_runtime()
         if not program:
             raise ReconcilerError(
                 "neither crun nor runc is installed, and containers can't run without one",

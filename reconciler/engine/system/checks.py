@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import apparmor, vetting
-from reconciler.engine.containers.runtime import INIT_PACKAGE, NO_INIT, find_init, find_program
+from reconciler.engine.containers.runtime import INIT_PACKAGE, NO_INIT, find_init, find_oci_runtime, find_program
 from reconciler.engine.kernel import cgroups, nftables, processes, rooted, seccomp, sysctl
 from reconciler.engine.networks import pools
 from reconciler.engine.networks.firewall import Firewall
@@ -65,8 +65,7 @@ def _programs(engine: Engine) -> Iterator[Finding]:
 
 
 def _oci_runtime(engine: Engine) -> Finding:
-    kind = "crun" if find_program("crun") else "runc"
-    program = find_program(kind)
+    kind, program = find_oci_runtime()
     if not program:
         return Finding("OCI runtime", MISSING, "neither crun nor runc is installed", install("crun"))
     vetted = vetting.vet(program, kind, engine.paths.cache)

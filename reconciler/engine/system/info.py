@@ -6,9 +6,10 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.containers import apparmor
-from reconciler.engine.containers.runtime import find_program
+from reconciler.engine.containers import apparmor, statistics
+from reconciler.engine.containers.runtime import find_oci_runtime, find_program
 from reconciler.engine.kernel import cgroups, programs, seccomp, sysctl
+from reconciler.engine.records import SecurityConfig
 
 if TYPE_CHECKING:
     from reconciler.engine.facade import Engine
@@ -18,7 +19,7 @@ def document(engine: Engine) -> dict[str, Any]:
     """Facts by name; a fact is a text, a number or such a document again. "" = not there."""
     system = os.uname()
     states = [engine.containers.status(record).state for record in engine.containers.every()]
-    runtime = find_program("crun") or find_program("runc")
+    kind, runtime = find_oci_runtime()
     subnet = engine.network.subnet()
     return {
         "machine": {
@@ -26,10 +27,10 @@ def document(engine: Engine) -> dict[str, Any]:
             "system": _system(),
             "kernel": f"{system.release} {system.machine}",
             "processors": os.cpu_count() or 0,
-            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "memory": statistics.machine_memory(),
         },
         "programs": {
-            os.path.basename(runtime) or "crun": _version(runtime),
+            kind or "crun": _version(runtime),
             "conmon": _version(find_program("conmon")),
             "nft": _version(find_program("nft")),
             "libseccomp": seccomp.library_version(),
@@ -38,7 +39,7 @@ def document(engine: Engine) -> dict[str, Any]:
         "isolation": {
             "cgroups": cgroups.form(),
             "seccomp": "on" if sysctl.read("kernel/seccomp/actions_avail") else "",
-            "apparmor": _apparmor(),
+            "apparmor": apparmor.profile_of(SecurityConfig()),
         },
         "places": {"root": engine.paths.root, "run": engine.paths.run, "storage": "overlay"},
         "network": {"bridge": engine.paths.bridge, "subnet": str(subnet or ""), "table": engine.paths.table},
@@ -67,8 +68,3 @@ def _version(program: str) -> str:
     except OSError:
         return ""
     return next((word.lstrip("v") for word in said if word.lstrip("v")[:1].isdigit()), "?")
-
-
-def _apparmor() -> str:
-    """The profile of containers without one of their own, "" where they have none."""
-    return apparmor.default_profile()[0] if apparmor.enabled() and apparmor.parser() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import apparmor, capabilities, devices
-from reconciler.engine.records import DeviceConfig
+from reconciler.engine.records import UNCONFINED, DeviceConfig
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import listed, quote
 
@@ -26,7 +26,7 @@ def _cap_add(_container: Container, added: tuple[str, ...]) -> tuple[str, str] |
 
 def _security_opt(_container: Container, options: tuple[str, ...]) -> tuple[str, str] | None:
     named = [value for name, _, value in (option.partition("=") for option in options) if name == "apparmor"]
-    if not named or named[0] == apparmor.UNCONFINED or named[0] in apparmor.loaded():
+    if not named or named[0] == UNCONFINED or named[0] in apparmor.loaded():
         return None
     if not apparmor.enabled():
         return f"this machine has no AppArmor, which the profile {quote(named[0])} needs", "leave it out"

@@ -11,8 +11,8 @@ import os
 import resource
 from typing import TYPE_CHECKING, Any
 
+from reconciler.engine.containers.capabilities import KNOWN
 from reconciler.engine.kernel import inside, seccomp
-from reconciler.kits.capabilities import NAMES
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 
@@ -64,8 +64,8 @@ def _namespaces(listed: list[dict[str, str]]) -> int:
 
 def mask_of(names: Iterable[str]) -> int:
     """A set of capabilities as the kernel has it; one that is not known here is left out, which is the safe side."""
-    numbers = {f"CAP_{name}": number for number, name in enumerate(NAMES)}
-    return sum(1 << numbers[name] for name in set(names) if name in numbers)
+    held = frozenset(names)
+    return sum(1 << number for number, name in enumerate(KNOWN) if name in held)
 
 
 def _filter(document: dict[str, Any]) -> bytes:
