@@ -232,6 +232,15 @@ def _steps(root: Rooted, path: str) -> list[str]:
     return [*steps, here]
 
 
+def mark_for_settling(paths: Paths, container_id: str, *, due: bool) -> None:
+    """Tell the exit hook whether there will be something to do."""
+    mark = os.path.join(paths.bundle(container_id), SETTLE_MARK)
+    if due:
+        files.write_file(mark, b"")
+    else:
+        files.remove_file(mark)
+
+
 def take_down(paths: Paths, container_id: str) -> None:
     """Remove all that a start leaves behind: processes, cgroup, runtime state, mount, bundle, exit file.
 
@@ -242,7 +251,7 @@ def take_down(paths: Paths, container_id: str) -> None:
     if not os.path.lexists(bundle):
         files.remove_file(os.path.join(paths.exits, container_id))
         return
-    files.remove_file(os.path.join(bundle, SETTLE_MARK))
+    mark_for_settling(paths, container_id, due=False)
     monitor.wait_for_report(bundle)
     cgroups.kill(group)
     monitor.wait_for_end(paths, container_id)

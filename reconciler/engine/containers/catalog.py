@@ -149,32 +149,39 @@ def linking_to(connection: sqlite3.Connection, name: str) -> list[Record]:
     return [record for record in records if record]
 
 
-def insert(connection: sqlite3.Connection, record: Record) -> None:
+def insert(
+    connection: sqlite3.Connection,
+    container_id: str,
+    config: ContainerConfig,
+    image: str,
+    mounts: tuple[ResolvedMount, ...],
+    created: float,
+) -> None:
     """A new container; ports and address are leased separately. Raises ReconcilerError when the name is taken."""
-    taken = connection.execute("SELECT id FROM containers WHERE name = ?", (record.name,)).fetchone()
+    taken = connection.execute("SELECT id FROM containers WHERE name = ?", (config.name,)).fetchone()
     if taken:
         raise ReconcilerError(
-            f'Conflict. The container name "/{record.name}" is already in use by container "{taken["id"]}"',
+            f'Conflict. The container name "/{config.name}" is already in use by container "{taken["id"]}"',
             code="name-taken",
-            hint=f"remove it (`reconciler rm {record.name}`) or choose another name",
+            hint=f"remove it (`reconciler rm {config.name}`) or choose another name",
         )
     connection.execute(
         "INSERT INTO containers (id, name, owner, image, config, mounts, created, phase, wanted, state)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            record.id,
-            record.name,
-            record.owner,
-            record.image,
-            json.dumps(record.config.document(), separators=(",", ":")),
-            json.dumps(as_document(record.mounts), separators=(",", ":")),
-            record.created,
-            record.phase,
-            record.wanted,
-            record.state,
+            container_id,
+            config.name,
+            config.owner,
+            image,
+            json.dumps(config.document(), separators=(",", ":")),
+            json.dumps(as_document(mounts), separators=(",", ":")),
+            created,
+            READY,
+            STOPPED,
+            CREATED,
         ),
     )
-    _insert_links(connection, record.id, record.config)
+    _insert_links(connection, container_id, config)
 
 
 def _insert_links(connection: sqlite3.Connection, container_id: str, config: ContainerConfig) -> None:

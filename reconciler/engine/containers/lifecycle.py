@@ -1,8 +1,12 @@
 """The life of a container: create, prepare, start, stop, remove. Each step can be cut off anywhere and tried again.
 
 `create` decides names, address, ports and volumes and writes them down, in one commit; `prepare` makes what lies on the
-disk and has the process made and waiting; `start` lets it go; `stop` says that it shall be down before it makes it so. Who changes a container holds
-its lock. What a crash leaves is recognised by `status` and taken down by the next start, stop or removal.
+disk and has the process made and waiting; `start` lets it go; `stop` says that it shall be down before it makes it so.
+Who changes a container holds its lock. What a crash leaves is recognised by `status` and taken down by the next start,
+stop or removal.
+
+Not here: another configuration for one that is there (`updating`), signals, pause and restart by hand (`handling`), what
+happens after an end of itself (`settle`).
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import bundle, catalog, ending, helpers, monitor, mounting, settle, status, stopping
-from reconciler.engine.containers.catalog import Record
 from reconciler.engine.containers.health import upkeep
 from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
@@ -25,9 +28,9 @@ from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
+    from reconciler.engine.containers.catalog import Record
     from reconciler.engine.containers.registry import Registry
     from reconciler.engine.images.catalog import Images
     from reconciler.engine.networks.network import Network
@@ -96,62 +99,21 @@ class Lifecycle:
         container_id = os.urandom(32).hex()
         self.network.choose()
         with self.store.write() as connection:
-            self._write_down(connection, container_id, config, image, address, kept_ports)
+            now = time.time()
+            self.images.claim(connection, image)
+            for link in config.links:
+                if catalog.by_name(connection, link.target) is None:
+                    raise ReconcilerError(
+                        f"container {config.name} links to {link.target}, and there is no such container",
+                        code="link",
+                        hint=f"create {link.target} first",
+                    )
+            mounts = mounting.resolve(connection, config, image, now)
+            catalog.insert(connection, container_id, config, image.id, mounts, now)
+            given = self.network.lease_address(connection, container_id, address)
+            catalog.change(connection, container_id, address=given)
+            ports.lease(connection, container_id, config.owner, config.ports, kept_ports)
         return container_id
-
-    def _write_down(
-        self,
-        connection: sqlite3.Connection,
-        container_id: str,
-        config: ContainerConfig,
-        image: ImageConfig,
-        address: str,
-        kept_ports: Sequence[PortLease],
-    ) -> None:
-        now = time.time()
-        self.images.claim(connection, image)
-        for link in config.links:
-            if catalog.by_name(connection, link.target) is None:
-                raise ReconcilerError(
-                    f"container {config.name} links to {link.target}, and there is no such container",
-                    code="link",
-                    hint=f"create {link.target} first",
-                )
-        mounts = mounting.resolve(connection, config, image, now)
-        record = Record(
-            id=container_id,
-            name=config.name,
-            owner=config.owner,
-            image=image.id,
-            config=config,
-            mounts=mounts,
-            created=now,
-            phase=catalog.READY,
-            wanted=catalog.STOPPED,
-            generation=0,
-            boot="",
-            pid=0,
-            pid_start=0,
-            monitor=0,
-            monitor_start=0,
-            state=catalog.CREATED,
-            exit_code=None,
-            error="",
-            oom=False,
-            started=0.0,
-            finished=0.0,
-            restarts=0,
-            streak=0,
-            restart_at=0.0,
-            ailing=False,
-            health_restarts=0,
-            address="",
-            ports=(),
-        )
-        catalog.insert(connection, record)
-        given = self.network.lease_address(connection, container_id, address)
-        catalog.change(connection, container_id, address=given)
-        ports.lease(connection, container_id, config.owner, config.ports, kept_ports)
 
     def must(self, container_id: str) -> Record:
         """The container's record; raises ReconcilerError, code "not-found"."""
@@ -199,10 +161,7 @@ class Lifecycle:
             self.stop(record.id)
         with self.lock(record.id):
             self.start_locked(record.id, restart=restart)
-        self._look_after_log(record.config)
-
-    def _look_after_log(self, config: ContainerConfig) -> None:
-        if config.log_max_size:
+        if record.config.log_max_size:
             helpers.wake_keeper(self.paths)
 
     def start_locked(self, container_id: str, *, restart: bool = False) -> None:
@@ -237,7 +196,7 @@ class Lifecycle:
                 )
             begun = self.must(container_id)
             upkeep.begin(self.paths, begun, self.images.resolve(record.image))
-            self._mark_for_settling(record)
+            bundle.mark_for_settling(self.paths, record.id, due=settle.will_have_work(record))
             self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
             self.runtime.release(container_id, lambda: status.lives(self.must(container_id)))
@@ -245,14 +204,6 @@ class Lifecycle:
         except ReconcilerError as error:
             self._failed_start(record, error)
             raise
-
-    def _mark_for_settling(self, record: Record) -> None:
-        """Tell the exit hook whether there will be something to do."""
-        mark = os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK)
-        if record.config.restart != "no" or record.ports:
-            files.write_file(mark, b"")
-        else:
-            files.remove_file(mark)
 
     def _failed_start(self, before: Record, error: ReconcilerError) -> None:
         with contextlib.suppress(OSError, ReconcilerError):
@@ -291,10 +242,8 @@ class Lifecycle:
         """
         record = self.registry.find(name)
         with self.lock(record.id):
-            with _even_on_a_full_disk(), self.store.write() as connection:
-                catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
+            self._want_down(record)
             record = self.must(record.id)
-            files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
             if not self.registry.status(record).is_up:
                 self.conclude(record)
                 return False
@@ -307,6 +256,12 @@ class Lifecycle:
                 if again and again.generation == record.generation:
                     self.conclude(again)
         return True
+
+    def _want_down(self, record: Record) -> None:
+        """Write down that it shall be down, before it is made so; its exit hook has nothing to do then."""
+        with _even_on_a_full_disk(), self.store.write() as connection:
+            catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
+        bundle.mark_for_settling(self.paths, record.id, due=False)
 
     def stop_signal(self, record: Record) -> int:
         """The number of the signal that asks the container to end."""
@@ -352,52 +307,6 @@ class Lifecycle:
         self._shut(record)
         bundle.take_down(self.paths, record.id)
 
-    def update(self, name: str, config: ContainerConfig) -> None:
-        """Give a container another configuration under its name; what is not in place counts from the next start.
-
-        Limits hold at once. Changed ports need it stopped. Raises ReconcilerError when it runs and its ports differ, or
-        its new limits can't be set; then all is as it was.
-        """
-        record = self.registry.find(name)
-        with self.lock(record.id):
-            record = self.must(record.id)
-            runs = status.runs(self.paths, record)
-            moved = config.ports != record.config.ports
-            if moved and runs:
-                raise ReconcilerError(f"the ports of {record.name} can't be changed while it runs", code="running")
-            if moved:  # the old ones are shut, and a process that waits for its start still has them
-                record = self.conclude(record)
-            self._write_config(record, config, ports_moved=moved)
-            if runs:
-                record = self.must(record.id)
-                self._mark_for_settling(record)
-                upkeep.begin(self.paths, record, self.images.resolve(record.image), anew=False)
-                upkeep.probe(self.paths, record)
-        if runs:
-            self._look_after_log(config)
-
-    def _write_config(self, record: Record, config: ContainerConfig, *, ports_moved: bool) -> None:
-        """Commit it, and see that the limits of what runs follow; where they can't, the old one comes back."""
-        from reconciler.engine.containers import limits  # noqa: PLC0415 - not for a start
-
-        limited = status.lives(record) and limits.concerns(self.paths, record, config.resources)
-        if limited:
-            limits.begin(self.paths, record.id)
-        with self.store.write() as connection:
-            if ports_moved:
-                ports.lease(connection, record.id, config.owner, config.ports, record.ports)
-            catalog.change_config(connection, record.id, config)
-        if not limited:
-            return
-        try:
-            limits.change(self.paths, record, config.resources)
-        except ReconcilerError:
-            with self.store.write() as connection:
-                catalog.change_config(connection, record.id, record.config)
-            limits.finish(self.paths, record.id)
-            raise
-        limits.finish(self.paths, record.id)
-
     def remove(self, name: str, *, force: bool = False, with_volumes: bool = False) -> None:
         """Remove a container. One that runs is refused, or with `force` killed first; volumes stay.
 
@@ -411,9 +320,7 @@ class Lifecycle:
             if now.is_up or now.state == catalog.RESTARTING:
                 if not force:
                     raise _refused(record, now.state)
-                with _even_on_a_full_disk(), self.store.write() as connection:
-                    catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
-                files.remove_file(os.path.join(self.paths.bundle(record.id), bundle.SETTLE_MARK))
+                self._want_down(record)
                 stopping.kill(self.paths, record)
             self._remove(record)
         if with_volumes or not record.started:

@@ -50,6 +50,11 @@ def next_state(record: Record, code: int | None, finished: float) -> dict[str, A
     return {"state": catalog.RESTARTING, "restart_at": due, "streak": streak}
 
 
+def will_have_work(record: Record) -> bool:
+    """Whether there will be something to do when a container that runs ends: restart it perhaps, or shut its ports."""
+    return record.config.restart != "no" or bool(record.ports)
+
+
 def has_work(record: Record, now: Status) -> bool:
     """Whether a container that ran when it was last looked at has ended since, or runs as its policy would not have it.
 

@@ -222,9 +222,11 @@ class EmbeddedRuntime:
         return Outcome(details={"id": container_id})
 
     def _update(self, action: UpdateContainer) -> None:
+        from reconciler.engine.containers import updating  # noqa: PLC0415 - for this action only
+
         record = self._record(action.stack, action.container.key)
         config = translate.updated(record.config, action.origin, action.container)
-        self.engine.lifecycle.update(record.id, config)
+        updating.update(self.engine.lifecycle, record.id, config)
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
