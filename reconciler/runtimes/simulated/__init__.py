@@ -2,6 +2,7 @@
 
     world.py    the state: containers, volumes, images, who has which port
     faults.py   what shall go wrong: failures and crashes, by action or by effect
+    drift.py    what happens by itself or by other hands, when a test says so
     runtime.py  `Simulated`, the runtime; each action is one or more effects, between which a crash may fall
     oracle.py   what must be true of such a world, whoever made it so
 

@@ -1,4 +1,7 @@
-"""`Simulated`: the runtime port over a `World` in memory, with drift and faults on demand. For tests and `cli`."""
+"""`Simulated`: the runtime port over a `World` in memory, with drift and faults on demand. For tests and `cli`.
+
+What the port does is here; what happens by itself is in `drift`, what goes wrong meanwhile in `faults`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,6 @@ from reconciler.model.observed import (
     DEAD,
     EXITED,
     PAUSED,
-    RESTARTING,
     RUNNING,
     STARTING,
     UNHEALTHY,
@@ -36,6 +38,7 @@ from reconciler.model.observed import (
 )
 from reconciler.model.observed import HEALTHY as IS_HEALTHY
 from reconciler.runtimes.base import Capabilities, Context, Event, Outcome
+from reconciler.runtimes.simulated.drift import Drift
 from reconciler.runtimes.simulated.faults import Faults
 from reconciler.runtimes.simulated.world import SimulatedContainer, SimulatedVolume, World
 
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from reconciler.model.observed import Scope
 
 
-class Simulated:
+class Simulated(Drift):
     """A machine in memory.
 
     `images` are local at the start, as if pulled where they are names; with `registry` it can pull. `jobs` are keys whose
@@ -69,7 +72,8 @@ class Simulated:
         self.capabilities = Capabilities(
             "simulated", pull=registry is not None, prepare=prepare, update_in_place=update_in_place
         )
-        self.world = World()
+        ticks = count(1)
+        super().__init__(World(), clock or (lambda: float(next(ticks))))
         self.world.images = {image.reference: image for image in map(_image, images)}
         self.world.registry = {image.reference: image for image in map(_image, registry or ())}
         self.faults = Faults()
@@ -77,9 +81,6 @@ class Simulated:
         self.sick: set[str] = set()
         self.trace: list[Action] = []
         self.starts: list[tuple[str, str, dict[str, tuple[str, int | None, str]]]] = []
-        ticks = count(1)
-        self._clock = clock or (lambda: float(next(ticks)))
-        self._events: list[Event] = []
         self._lock = RLock()
 
     # The port.
@@ -342,93 +343,6 @@ class Simulated:
         self._effect(begin)
         self._effect(lambda: self.world.containers.pop(container.name), container.name, "remove")
         return Outcome()
-
-    def _end(self, container: SimulatedContainer, code: int) -> None:
-        container.drift = ()
-        container.state, container.exit_code, container.finished_at = EXITED, code, self._clock()
-        container.health = ""
-
-    # Drift: what happens to a machine behind the reconciler's back. None of it counts as an effect.
-
-    def exit(self, stack: str, key: str, code: int, error: str = "") -> None:
-        """The container's process ends by itself, and no restart policy brings it back."""
-        container = self.world.get(stack, key)
-        self._end(container, code)
-        container.error = error
-        self._events.append(Event("exit", container.name, self._clock()))
-
-    def kill(self, stack: str, key: str) -> None:
-        """The container's process is killed from outside."""
-        self.exit(stack, key, 137)
-
-    def stop_by_hand(self, stack: str, key: str) -> None:
-        """Somebody stops it with the verb."""
-        container = self.world.get(stack, key)
-        self._end(container, 0)
-        container.stopped_by_hand = True
-
-    def remove_by_hand(self, stack: str, key: str) -> None:
-        """Somebody removes it with `rm -f`: anonymous volumes stay."""
-        del self.world.containers[self.world.get(stack, key).name]
-
-    def pause(self, stack: str, key: str) -> None:
-        """Somebody pauses it, once it is healthy."""
-        container = self.world.get(stack, key)
-        container.state = PAUSED
-        container.health = container.health and IS_HEALTHY
-
-    def sicken(self, stack: str, key: str) -> None:
-        """Its health check fails, if it has one."""
-        container = self.world.get(stack, key)
-        if container.state == RUNNING and container.health:
-            container.health = UNHEALTHY
-
-    def unpause(self, stack: str, key: str) -> None:
-        """Somebody lets a paused one run on."""
-        container = self.world.get(stack, key)
-        container.state = RUNNING if container.state == PAUSED else container.state
-
-    def loop(self, stack: str, key: str, code: int = 1, restarts: int = 3) -> None:
-        """The container ends again and again; now it waits for its policy to restart it."""
-        container = self.world.get(stack, key)
-        self._end(container, code)
-        container.state, container.restart_count = RESTARTING, restarts
-
-    def give_up(self, stack: str, key: str, code: int = 1, restarts: int = 3) -> None:
-        """It has done so until its policy gave up (on-failure:N)."""
-        self.loop(stack, key, code, restarts)
-        self.world.get(stack, key).state = EXITED
-
-    def break_down(self, stack: str, key: str, fault: str = "its monitor is gone") -> None:
-        """Something around a running container breaks."""
-        self.world.get(stack, key).faults = (fault,)
-
-    def loosen(self, stack: str, key: str, drift: str = "its memory limit is none, not 64 MiB") -> None:
-        """Somebody changes what a running container is held by."""
-        container = self.world.get(stack, key)
-        container.drift = (drift,) if container.live else ()
-
-    def tear(self, stack: str, key: str) -> None:
-        """The container becomes half-made, as after a power loss in the middle of its creation."""
-        self.world.get(stack, key).state = DEAD
-
-    def tag(self, reference: str, image_id: str) -> None:
-        """A name now stands for another image."""
-        self.world.images[reference] = ObservedImage(reference, image_id)
-
-    def publish(self, reference: str, image_id: str, digest: str = "") -> None:
-        """Somebody pushes another image under this name to its registry."""
-        self.world.registry[reference] = ObservedImage(reference, image_id, digest=digest or f"{image_id}-manifest")
-
-    def lose_network(self, *faults: str) -> None:
-        """Somebody flushes the firewall or deletes the bridge."""
-        self.world.network_faults = faults or ("the firewall table is gone",)
-
-    def by_hand(self, name: str, ports: tuple[PortBinding, ...] = ()) -> None:
-        """A container that belongs to no stack runs under this name."""
-        made = SimulatedContainer(self.world.new_id(), name)
-        made.state, made.ports, made.address = RUNNING, ports, self.world.next_address("")
-        self.world.containers[name] = made
 
 
 def _image(image: ObservedImage | str) -> ObservedImage:
