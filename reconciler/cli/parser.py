@@ -175,7 +175,7 @@ def duration(text: str) -> float:
     from reconciler.kits.units import parse_duration  # noqa: PLC0415 - when the option is given
 
     try:
-        return parse_duration(text)
+        return parse_duration(text.strip())
     except ReconcilerError as error:
         raise argparse.ArgumentTypeError(error.message) from None
 

@@ -265,7 +265,7 @@ class _Value:
     def duration(self) -> float:
         """Seconds, more than none."""
         try:
-            seconds = units.parse_duration(self.text())
+            seconds = units.parse_duration(self.text().strip())
         except ReconcilerError as error:
             raise self.error(error.message, error.hint) from None
         if seconds <= 0:

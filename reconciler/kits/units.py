@@ -10,14 +10,15 @@ import re
 from reconciler.kits.errors import ReconcilerError
 
 # Compiled on first use: most verbs only write durations.
-_SIZE = r"(?ai)(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?"
-_DURATION_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d|w)"
+_SIZE = r"(?ai)(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?"
+_DURATION_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)"
 
-_SIZE_FACTORS = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t", "p"))}
+_SIZE_FACTORS = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t"))}
 _SECONDS = {
     "ns": 1e-9,
     "us": 1e-6,
     "µs": 1e-6,
+    "μs": 1e-6,
     "ms": 1e-3,
     "s": 1.0,
     "m": 60.0,
@@ -30,9 +31,9 @@ _SECONDS = {
 def parse_size(text: str) -> int:
     """Bytes of "10m", "1.5 GiB", "512" or "64kb": a letter is a power of 1024, as for Docker's memory and log options.
 
-    Raises ReconcilerError with code "bad-size".
+    As strict as a spec: without white space around it. Raises ReconcilerError with code "bad-size".
     """
-    found = re.fullmatch(_SIZE, text.strip())
+    found = re.fullmatch(_SIZE, text)
     if not found:
         raise ReconcilerError(f'"{text}" is not a size', code="bad-size", hint='write it like "10m", "1.5g" or "65536"')
     return int(float(found[1]) * _SIZE_FACTORS[found[2].lower()])
@@ -41,18 +42,18 @@ def parse_size(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Seconds of "1m30s", "500ms", "1.5h", "2d" or a bare number of seconds ("10").
 
-    Go's units, which Compose uses, and Compose's d and w. Raises ReconcilerError with code "bad-duration".
+    Go's units, which Compose uses, and Compose's d and w. As strict as `parse_size`. Raises ReconcilerError with code
+    "bad-duration".
     """
-    stripped = text.strip()
-    if re.fullmatch(r"\d+(?:\.\d+)?", stripped, re.ASCII):
-        return float(stripped)
+    if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
+        return float(text)
     total, end = 0.0, 0
-    for part in re.finditer(_DURATION_PART, stripped, re.ASCII):
+    for part in re.finditer(_DURATION_PART, text, re.ASCII):
         if part.start() != end:
             break
         total += float(part[1]) * _SECONDS[part[2]]
         end = part.end()
-    if not end or end != len(stripped):
+    if not end or end != len(text):
         raise ReconcilerError(
             f'"{text}" is not a duration', code="bad-duration", hint='write it like "90s", "1m30s" or "500ms"'
         )

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import re
 
+from reconciler.kits import units
+from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import quote
 from reconciler.model.desired import Restart
 from reconciler.spec.findings import BadValueError, did_you_mean
 
-_SECONDS = {
-    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
-}  # fmt: skip
-_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)"
-_NUMBER = r"[0-9]+(\.[0-9]+)?"
 _LONGEST = 100 * 365 * 86400.0
-
-_SIZE = r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?"
-"""Patterns as text: few specs have a duration or a size, so they are compiled when one has."""
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
 _STACK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
@@ -37,14 +30,10 @@ _LAST_SIGNAL = 64
 
 def duration(text: str) -> float:
     """Seconds: "1m30s", "500ms", as Go spells them, with d and w as in Compose; a bare number is seconds."""
-    total, at, part_at = 0.0, 0, re.compile(_PART, re.ASCII).match
-    while part := part_at(text, at):
-        total += float(part[1]) * _SECONDS[part[2]]
-        at = part.end()
-    if at != len(text) or not text:
-        if not re.fullmatch(_NUMBER, text, re.ASCII):
-            raise BadValueError(f"{quote(text)} is not a duration", "write it as 30s, 1m30s or 500ms")
-        total = float(text)
+    try:
+        total = units.parse_duration(text)
+    except ReconcilerError:
+        raise BadValueError(f"{quote(text)} is not a duration", "write it as 30s, 1m30s or 500ms") from None
     if total > _LONGEST:
         raise BadValueError(f"{quote(text)} is longer than 100 years")
     return round(total, 9)
@@ -52,10 +41,10 @@ def duration(text: str) -> float:
 
 def size(text: str) -> int:
     """Bytes: "10m" is ten times 1024 times 1024, as in Docker; a bare number is bytes."""
-    match = re.fullmatch(_SIZE, text, re.ASCII | re.IGNORECASE)
-    if not match:
-        raise BadValueError(f"{quote(text)} is not a size", "write it as 500k, 10m or 1g")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    try:
+        return units.parse_size(text)
+    except ReconcilerError:
+        raise BadValueError(f"{quote(text)} is not a size", "write it as 500k, 10m or 1g") from None
 
 
 def count(text: str, lowest: int = 0) -> int:

@@ -137,7 +137,7 @@ def moment(text: str, now: float) -> float:
         except ValueError as error:
             raise UsageError(f'"{text}" is not a time', hint='write it like "2026-01-31T12:00:00Z"') from error
     try:
-        return now - parse_duration(text)
+        return now - parse_duration(text.strip())
     except ReconcilerError as error:
         raise UsageError(f'"{text}" is not a time', hint='write it like "2026-01-31T12:00:00Z" or "10m"') from error
 
