@@ -14,6 +14,8 @@ _SIZE = r"(?ai)(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?"
 _DURATION_PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)"
 
 _SIZE_FACTORS = {unit: 1024**power for power, unit in enumerate(("", "k", "m", "g", "t"))}
+_TOO_LARGE = 2.0**63
+"""Bytes that neither the kernel nor a file system can count."""
 _SECONDS = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -34,9 +36,10 @@ def parse_size(text: str) -> int:
     As strict as a spec: without white space around it. Raises ReconcilerError with code "bad-size".
     """
     found = re.fullmatch(_SIZE, text)
-    if not found:
+    size = float(found[1]) * _SIZE_FACTORS[found[2].lower()] if found else _TOO_LARGE
+    if size >= _TOO_LARGE:
         raise ReconcilerError(f'"{text}" is not a size', code="bad-size", hint='write it like "10m", "1.5g" or "65536"')
-    return int(float(found[1]) * _SIZE_FACTORS[found[2].lower()])
+    return int(size)
 
 
 def parse_duration(text: str) -> float:

@@ -71,6 +71,14 @@ def test_parse_size(text, count):
     assert parse_size(text) == count
 
 
+@pytest.mark.parametrize("text", ["9223372036854775808", "8388608t", "9" * 400, "9" * 400 + "g"])
+def test_a_size_is_no_more_than_can_be_counted(text):
+    assert parse_size("8388607t") == 8_388_607 << 40
+    with pytest.raises(ReconcilerError) as refused:
+        parse_size(text)
+    assert refused.value.code == "bad-size"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
