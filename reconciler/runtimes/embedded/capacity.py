@@ -13,7 +13,7 @@ from reconciler.engine.kernel import cgroups, processes, sysctl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reconciler.model.desired import Container, Ulimit
+    from reconciler.model.desired import Ulimit
 
     _Found = tuple[str, str] | None
     """(message, hint), or None where it can be done."""
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _WITHOUT_LIMIT = -1
 
 
-def _needs(controller: str) -> Callable[[Container, Any], _Found]:
-    return lambda _container, _value: _missing(controller)
+def _needs(controller: str) -> Callable[[Any], _Found]:
+    return lambda _value: _missing(controller)
 
 
 def _missing(controller: str) -> _Found:
@@ -40,7 +40,7 @@ def _missing(controller: str) -> _Found:
     return None
 
 
-def _swap(_container: Container, _value: int) -> _Found:
+def _swap(_value: int) -> _Found:
     if found := _missing("memory"):
         return found
     if not cgroups.counts_swap():
@@ -51,8 +51,8 @@ def _swap(_container: Container, _value: int) -> _Found:
     return None
 
 
-def _only_v1(name: str) -> Callable[[Container, Any], _Found]:
-    def judge(_container: Container, _value: Any) -> _Found:
+def _only_v1(name: str) -> Callable[[Any], _Found]:
+    def judge(_value: Any) -> _Found:
         if cgroups.form() == "v2":
             return f"{name} is of cgroup v1, and this machine has v2", f"leave {name} out"
         return _missing("memory")
@@ -60,7 +60,7 @@ def _only_v1(name: str) -> Callable[[Container, Any], _Found]:
     return judge
 
 
-def _cpus(_container: Container, value: float) -> _Found:
+def _cpus(value: float) -> _Found:
     there = len(cgroups.processors())
     if value > there:
         available = "as there is only 1 CPU" if there == 1 else f"as there are only {there} CPUs"
@@ -68,7 +68,7 @@ def _cpus(_container: Container, value: float) -> _Found:
     return _missing("cpu")
 
 
-def _cpuset(_container: Container, value: str) -> _Found:
+def _cpuset(value: str) -> _Found:
     there = cgroups.processors()
     if cgroups.numbers(value) - there:
         spelled = _spelled(there)
@@ -87,13 +87,13 @@ def _spelled(numbers: set[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def _oom_score(_container: Container, value: int) -> _Found:
+def _oom_score(value: int) -> _Found:
     if processes.lowest_oom_score(value) == value:
         return None
     return f"oom_score_adj can't be lowered to {value} without CAP_SYS_RESOURCE", "give it 0 or more"
 
 
-def _ulimits(_container: Container, value: tuple[Ulimit, ...]) -> _Found:
+def _ulimits(value: tuple[Ulimit, ...]) -> _Found:
     for one in value:
         if one.name == "nofile" and _above(one, _most_files()):
             return f"ulimit {one}: this kernel gives a process at most {_most_files()} open files", "give it less"
@@ -118,7 +118,7 @@ def _most_files() -> int:
     return int(sysctl.read("fs/nr_open") or 1048576)
 
 
-def _sysctls(_container: Container, value: dict[str, str]) -> _Found:
+def _sysctls(value: dict[str, str]) -> _Found:
     for name, error in sysctl.refused(value).items():
         if isinstance(error, FileNotFoundError):
             return f"this kernel has no parameter {name} that a container could have of its own", "leave it out"
@@ -128,7 +128,7 @@ def _sysctls(_container: Container, value: dict[str, str]) -> _Found:
     return None
 
 
-JUDGES: dict[str, Callable[[Container, Any], _Found]] = {
+JUDGES: dict[str, Callable[[Any], _Found]] = {
     "mem_limit": _needs("memory"),
     "mem_reservation": _needs("memory"),
     "memswap_limit": _swap,

@@ -23,6 +23,7 @@ from reconciler.runtimes.console import (
     Usage,
     VolumeSummary,
     never,
+    silent,
     unseen,
 )
 from reconciler.runtimes.embedded import translate
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
 _SOON = 5.0
 """Seconds after an end in which a restart by policy is under way, if nobody has said otherwise."""
-
-
-def _silent(_text: str) -> None:
-    return None
 
 
 class EmbeddedConsole:
@@ -254,7 +251,7 @@ class EmbeddedConsole:
             for listed in self.engine.images.list()
         )
 
-    def load(self, path: str, progress: Callable[[str], None] = _silent, origin: str = "") -> tuple[str, ...]:
+    def load(self, path: str, progress: Callable[[str], None] = silent, origin: str = "") -> tuple[str, ...]:
         return self.engine.images.load(path, progress, origin)
 
     def save(self, names: Sequence[str], target: str, form: str = "docker") -> None:

@@ -12,10 +12,10 @@ from reconciler.kits.text import listed, quote
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reconciler.model.desired import Container, Device
+    from reconciler.model.desired import Device
 
 
-def _cap_add(_container: Container, added: tuple[str, ...]) -> tuple[str, str] | None:
+def _cap_add(added: tuple[str, ...]) -> tuple[str, str] | None:
     if not (missing := capabilities.missing(added)):
         return None
     return (
@@ -24,7 +24,7 @@ def _cap_add(_container: Container, added: tuple[str, ...]) -> tuple[str, str] |
     )
 
 
-def _security_opt(_container: Container, options: tuple[str, ...]) -> tuple[str, str] | None:
+def _security_opt(options: tuple[str, ...]) -> tuple[str, str] | None:
     named = [value for name, _, value in (option.partition("=") for option in options) if name == "apparmor"]
     if not named or named[0] == UNCONFINED or named[0] in apparmor.loaded():
         return None
@@ -33,7 +33,7 @@ def _security_opt(_container: Container, options: tuple[str, ...]) -> tuple[str,
     return apparmor.missing(named[0])
 
 
-def _devices(_container: Container, wanted: tuple[Device, ...]) -> tuple[str, str] | None:
+def _devices(wanted: tuple[Device, ...]) -> tuple[str, str] | None:
     for device in wanted:
         try:
             devices.nodes([DeviceConfig(device.source, device.target, device.permissions)])
@@ -42,7 +42,7 @@ def _devices(_container: Container, wanted: tuple[Device, ...]) -> tuple[str, st
     return None
 
 
-JUDGES: dict[str, Callable[[Container, Any], tuple[str, str] | None]] = {
+JUDGES: dict[str, Callable[[Any], tuple[str, str] | None]] = {
     "cap_add": _cap_add,
     "security_opt": _security_opt,
     "devices": _devices,

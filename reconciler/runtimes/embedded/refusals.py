@@ -1,7 +1,7 @@
 """What the embedded engine can't do for a wanted container on this machine, so that a plan refuses it.
 
-Each field that not every machine can honour has a judge: it gets the field's value and says what is wrong, or "". A
-judge is asked only where the field is set, so a stack without such fields costs nothing.
+Each field that not every machine can honour has a judge: it gets the field's value and says what is wrong, if
+anything is. A judge is asked only where the field is set, so a stack without such fields costs nothing.
 """
 
 from __future__ import annotations
@@ -16,23 +16,29 @@ from reconciler.model.observed import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    _Judge = Callable[[Container, Any], tuple[str, str] | None]
-    """(wanted container, the field's value) -> (message, hint), or None where it can be done."""
+    _Judge = Callable[[Any], tuple[str, str] | None]
+    """The field's value -> (message, hint), or None where it can be done."""
 
 
 def _judged_by(module: str, name: str) -> _Judge:
     """What a module of this package says of a field, loaded where the field is set only."""
 
-    def judge(container: Container, value: Any) -> tuple[str, str] | None:
+    def judge(value: Any) -> tuple[str, str] | None:
         judges = importlib.import_module(f"reconciler.runtimes.embedded.{module}").JUDGES
-        found: tuple[str, str] | None = judges[name](container, value)
+        found: tuple[str, str] | None = judges[name](value)
         return found
 
     return judge
 
 
+def _init(_wanted: bool) -> tuple[str, str] | None:
+    from reconciler.engine.containers import runtime  # noqa: PLC0415 - few containers have one
+
+    return None if runtime.find_init() else (runtime.NO_INIT, runtime.INIT_HINT)
+
+
 _JUDGES: dict[str, _Judge] = {
-    "init": _judged_by("life", "init"),
+    "init": _init,
     **{
         name: _judged_by("capacity", name)
         for name in (
@@ -69,5 +75,5 @@ def refusals(wanted: Iterable[Container], platform_of: Callable[[str], str | Non
             yield Refusal(container.key, "platform" if container.platform else "image", *found)
         for name, unset in _UNSET.items():
             value = getattr(container, name)
-            if value != unset and (found := _JUDGES[name](container, value)):
+            if value != unset and (found := _JUDGES[name](value)):
                 yield Refusal(container.key, name, *found)
