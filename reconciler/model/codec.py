@@ -32,22 +32,6 @@ _OBJECTS: dict[str, Any] = {
 _DEFAULTS: dict[Any, dict[str, Any]] = {
     kind: kind.defaults() for kind in (desired.Container, desired.Volume, *_LISTS.values(), *_OBJECTS.values())
 }
-_TUPLES = (
-    "command",
-    "entrypoint",
-    "expose",
-    "test",
-    "options",
-    "cap_add",
-    "cap_drop",
-    "security_opt",
-    "device_cgroup_rules",
-    "group_add",
-    "extra_hosts",
-    "dns",
-    "dns_search",
-    "dns_opt",
-)
 
 
 def encode(stack: desired.Stack) -> dict[str, Any]:
@@ -100,7 +84,7 @@ def _flat(value: Any) -> dict[str, Any]:
             item = [_flat(each) for each in item]
         elif name in _OBJECTS and item is not None:
             item = _flat(item)
-        elif name in _TUPLES and item is not None:
+        elif isinstance(item, tuple):
             item = list(item)
         out[name] = item
     return out
@@ -118,8 +102,8 @@ def _container(document: dict[str, Any]) -> desired.Container:
 
 
 def _with_tuples(known: dict[str, Any]) -> dict[str, Any]:
-    lists = {name: tuple(known[name]) for name in _TUPLES if isinstance(known.get(name), list)}
-    return known | lists
+    """Nothing of a stack is a list: what is one in JSON was a tuple."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
 
 
 def _encode_positions(positions: dict[desired.Path, Position]) -> dict[str, Any]:

@@ -34,6 +34,9 @@ SHORTEST, LONGEST = 0.01, 0.2
 MOST_RESTARTS = 10
 """Restarts by policy after which nobody believes any more that it will come up: by then a minute has passed."""
 
+_LAST_LINES = 10
+"""Of what a probe said."""
+
 AT_WORK = 0.25
 """Seconds after which a container that runs counts as up, also if it has never slept."""
 
@@ -140,6 +143,3 @@ class _Look:
 
     def _error(self, what: str) -> ReconcilerError:
         return ReconcilerError(f"container {self._key} {what}", code="condition", exit_code=EXIT_NOT_HEALTHY)
-
-
-_LAST_LINES = 10
