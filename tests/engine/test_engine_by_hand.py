@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from support.machine import until
@@ -156,6 +157,63 @@ def test_restart_keeps_address_and_ports_and_counts_as_a_start(machine):
     refused = machine.cli("restart", "web", code=1).err
     assert "Cannot restart container web: Cannot link to a non running container: /db AS /web/db" in refused
     assert machine.cli("restart", "web", "db").out == "db\nweb\n"
+
+
+SORTS = [f"trap 'echo {name} >>/said/asked; exit 5' {name}" for name in ("QUIT", "TERM", "37", "HUP")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "image", "expected"),
+    [("QUIT", "SIGHUP", "QUIT"), ("RTMAX-27", "SIGHUP", "37"), (None, "SIGQUIT", "QUIT"), (None, "BOGUS", "TERM")],
+    ids=["spec", "real-time", "image", "bogus"],
+)
+def test_whoever_ends_a_container_asks_by_its_own_signal(machine, spec, image, expected):
+    """Its spec's, else its image's, else TERM; what an image calls a signal and is none keeps nobody from stopping it."""
+    with machine.engine.store.write() as connection:
+        connection.execute("UPDATE images SET config = json_set(config, '$.stop_signal', ?)", [image])
+    machine.restart()
+    said = os.path.join(machine.folder, "said")
+    check = {"test": "test ! -e /said/sick", "interval": "100ms", "retries": 1, "on_unhealthy": "restart"}
+    document = {
+        "containers": {
+            "web": {
+                "image": "tiny",
+                "command": ["sh", "-c", "; ".join((*SORTS, "while :; do sleep 0.05; done"))],
+                "volumes": [f"{said}:/said"],
+                "healthcheck": check,
+                "stop_grace_period": "60s",
+                **({"stop_signal": spec} if spec else {}),
+            }
+        }
+    }
+
+    def asked():
+        return Path(said, "asked").read_text(encoding="ascii").split()
+
+    def begun():
+        until(
+            lambda: machine.state("web") == "running" and processes.receives(machine.record("web").pid, signal.SIGHUP)
+        )
+
+    machine.apply(document)
+    begun()
+    machine.cli("stop", "web")
+    assert (asked(), machine.record("web").exit_code) == ([expected], 5)
+    machine.cli("start", "web")
+    begun()
+    machine.cli("restart", "web")
+    assert asked() == [expected] * 2
+    begun()
+    before = machine.record("web").generation
+    Path(said, "sick").touch()
+    until(lambda: machine.record("web").generation > before, 120)
+    os.unlink(os.path.join(said, "sick"))
+    until(lambda: machine.record("web").health_restarts == 0, 120)  # it is well again
+    begun()
+    by_health = asked()
+    assert by_health == [expected] * max(3, len(by_health)), "once or more, as long as it was sick"
+    machine.cli("down", "stack")
+    assert asked() == [*by_health, expected]
 
 
 def test_a_stack_is_stopped_and_started_in_the_order_of_its_links(machine):

@@ -265,8 +265,7 @@ class Lifecycle:
 
     def stop_signal(self, record: Record) -> int:
         """The number of the signal that asks the container to end."""
-        image = self.images.resolve(record.image)
-        return stopping.signal_number(record.config.stop_signal or image.stop_signal or "TERM")
+        return stopping.stop_signal(record.config, self.images.resolve(record.image))
 
     def _shut(self, record: Record) -> None:
         """Lead no new connection to the container; what is connected goes on."""

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel import cgroups, processes
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reconciler.engine.containers.catalog import Record
     from reconciler.engine.paths import Paths
+    from reconciler.engine.records import ContainerConfig, ImageConfig
 
 _PATIENCE = 60.0
 """Seconds after SIGKILL: a process in the middle of a disk operation ends when that does."""
+
+_REAL_TIME = signal.SIGRTMAX - signal.SIGRTMIN
+"""Signals are called RTMIN+0 up to this, and RTMAX-0 up to this."""
 
 
 def end(
@@ -99,16 +104,30 @@ def _send(fd: int, number: int) -> bool:
     return True
 
 
+def stop_signal(config: ContainerConfig, image: ImageConfig) -> int:
+    """The number of the signal that asks a container to end: its own, else its image's, else SIGTERM.
+
+    What an image calls one and is none counts for nothing, as in Docker: its container could never be stopped.
+    """
+    if config.stop_signal:
+        return signal_number(config.stop_signal)
+    try:
+        return signal_number(image.stop_signal or "TERM")
+    except ReconcilerError:
+        return signal.SIGTERM
+
+
 def signal_number(name: str) -> int:
-    """15 from TERM, SIGTERM or 15; raises ReconcilerError for anything else."""
+    """15 from TERM, SIGTERM or 15; 37 from RTMIN+3; raises ReconcilerError for what is no signal."""
     text = name.upper().removeprefix("SIG")
-    if text.isdecimal() and 0 < int(text) <= 64:
+    if text.isdecimal() and len(text) < 4 and 0 < int(text) <= signal.SIGRTMAX:
         return int(text)
     try:
         return signal.Signals[f"SIG{text}"].value
     except KeyError:
         pass
-    base, _, offset = text.partition("+")
-    if base == "RTMIN" and (offset or "0").isdecimal():
-        return int(signal.SIGRTMIN) + int(offset or 0)
-    raise ReconcilerError(f"Invalid signal: {name}", code="signal", hint="for example TERM, KILL or 15")
+    for base, first, sign in (("RTMIN+", signal.SIGRTMIN, 1), ("RTMAX-", signal.SIGRTMAX, -1)):
+        offset = text.removeprefix(base)
+        if offset != text and offset.isdecimal() and len(offset) < 3 and int(offset) <= _REAL_TIME:
+            return first + sign * int(offset)
+    raise ReconcilerError(f"Invalid signal: {printable(name)}", code="signal", hint="for example TERM, KILL or 15")

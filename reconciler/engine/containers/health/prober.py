@@ -320,8 +320,7 @@ class Prober:
         record = patient.record
         files.write_file(os.path.join(self._paths.bundle(record.id), bundle.SETTLE_MARK), b"")
         patient.kill_at = time.monotonic() + record.config.stop_timeout
-        name = record.config.stop_signal or patient.image.stop_signal or "TERM"
-        stopping.send(record, stopping.signal_number(name))
+        stopping.send(record, stopping.stop_signal(record.config, patient.image))
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
