@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from support.machine import until
 
-from reconciler.engine.kernel import cgroups, processes
+from reconciler.engine.kernel import cgroups, effects, processes
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -214,6 +215,44 @@ def test_whoever_ends_a_container_asks_by_its_own_signal(machine, spec, image, e
     assert by_health == [expected] * max(3, len(by_health)), "once or more, as long as it was sick"
     machine.cli("down", "stack")
     assert asked() == [*by_health, expected]
+
+
+class Signals:
+    """A watcher of effects: which signals were sent when, and whether the process was there just before each."""
+
+    def __init__(self):
+        self.sent = []
+
+    def before(self, name, arguments):
+        if name == "processes.send_signal":
+            self.sent.append((arguments[1], time.monotonic(), not processes.wait_for_end(arguments[0], 0.0)))
+
+    def after(self, name, arguments):
+        pass
+
+
+def test_a_deaf_container_has_its_grace_period_before_it_is_killed(machine):
+    """By its spec, and by hand where that says more: asked, alive to the end of it, then killed."""
+    deaf = ["sh", "-c", "trap 'echo asked' TERM; while :; do sleep 0.05; done"]
+    machine.apply({"containers": {"web": {"image": "tiny", "command": deaf, "stop_grace_period": "1s"}}})
+    until(lambda: listens(machine, "web"))
+    watcher = Signals()
+    before = effects.watch(watcher)
+    try:
+        machine.console.stop("web")
+    finally:
+        effects.watch(before)
+    (first, asked, _), (last, killed, alive) = watcher.sent
+    assert (first, last, alive) == (signal.SIGTERM, signal.SIGKILL, True)
+    assert killed - asked >= 1.0, "no sooner; how much later is the machine's business"
+    assert (machine.state("web"), machine.record("web").exit_code) == ("exited", 137)
+    assert machine.cli("logs", "web").out == "asked\n"
+
+    machine.apply({"containers": {"web": {"image": "tiny", "command": deaf, "stop_grace_period": "10h"}}})
+    until(lambda: listens(machine, "web"))
+    machine.cli("stop", "-t", "1", "web")
+    assert machine.record("web").exit_code == 137
+    assert machine.cli("logs", "web").out == "asked\n" * 2
 
 
 def test_a_stack_is_stopped_and_started_in_the_order_of_its_links(machine):

@@ -43,11 +43,11 @@ def end(
     if fd < 0:
         return True
     try:
-        deadline = time.monotonic() + grace
         settled_down = time.time() - record.started > grace
         heard = processes.receives(record.pid, number)
         if not _send(fd, number):
             return True
+        deadline = time.monotonic() + grace
         _thaw(paths, record)
         shut()
         while time.monotonic() < deadline and (heard or not settled_down):
