@@ -103,6 +103,11 @@ class Paths(Frozen):
         return os.path.join(self.root, "downloads")
 
     @property
+    def images_lock(self) -> str:
+        """Held shared by whoever works on images, alone by who sweeps what no image needs."""
+        return os.path.join(self.root, "images.lock")
+
+    @property
     def volumes(self) -> str:
         return os.path.join(self.root, "volumes")
 

@@ -243,24 +243,23 @@ class Images:
 
     def remove(self, reference: str, *, force: bool = False) -> Removal:
         """Take a name away, and with its last name the image and the layers that nobody else has; see `removal.remove`."""
-        from reconciler.engine.images import removal  # noqa: PLC0415 - only for this
+        from reconciler.engine.images import removal, sweeping  # noqa: PLC0415 - only for this
 
         with self._store.write() as connection:
             done = removal.remove(connection, reference, force=force)
-        self._workshop(_silent).sweep()
+        sweeping.sweep(self._store, self._paths)
         return done
 
     def prune(self, wanted: Prunable) -> Removal:
         """Remove the images that nobody uses, as far as `wanted` says; without filters also what is left of pulls."""
-        from reconciler.engine.images import removal  # noqa: PLC0415
+        from reconciler.engine.images import removal, sweeping  # noqa: PLC0415
 
         with self._store.write() as connection:
             done = removal.prune(connection, wanted)
-        workshop = self._workshop(_silent)
-        workshop.sweep()
+        sweeping.sweep(self._store, self._paths)
         if wanted.until is not None or wanted.labels:
             return done
-        return replace(done, reclaimed=done.reclaimed + workshop.free_downloads())
+        return replace(done, reclaimed=done.reclaimed + sweeping.free_downloads(self._paths))
 
     def _content(self, digest: str) -> str:
         return os.path.join(self._paths.content, digest.removeprefix("sha256:"))

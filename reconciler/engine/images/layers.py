@@ -1,4 +1,4 @@
-"""Layers on the disk: unpacked aside, checked, then renamed into place; what a killed run left is swept.
+"""Layers on the disk: unpacked aside, checked, then renamed into place; what a killed run left is swept (`sweeping`).
 
 A layer is shared by all images that have it. It is known by the digest of its plain tar, except one whose tar leaves out
 folders: those must look as in the layers below, so such a layer is known by what is below it, too.
@@ -22,8 +22,8 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.engine.images import streams, unpack
-from reconciler.engine.images.configuration import bad_image, decode
+from reconciler.engine.images import streams, sweeping, unpack
+from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.kernel import copying, files, locks, rooted
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -116,7 +116,6 @@ class Workshop:
         self._progress_lock = threading.Lock()
         # Two at once take longer than one after the other: they fight for the interpreter between short system calls.
         self._one_unpacks = threading.Lock()
-        self._lock = os.path.join(paths.root, "images.lock")
         self._own: set[str] = set()
         self._staged: dict[str, _Staged] = {}
 
@@ -129,9 +128,9 @@ class Workshop:
     def opened(self) -> Iterator[Workshop]:
         """Hold the lock. When the block raises, what it has unpacked is gone afterwards, unless others are at work, too."""
         files.make_folders(self._paths.root)
-        self.sweep()
+        sweeping.sweep(self._store, self._paths)
         try:
-            with locks.held(self._lock, shared=True):
+            with locks.held(self._paths.images_lock, shared=True):
                 files.make_folders(self._paths.staging)
                 files.make_folders(self._paths.layers)
                 files.make_folders(self._paths.tarsplit)
@@ -142,69 +141,19 @@ class Workshop:
                         files.remove_tree(path)
                         files.remove_file(path + _RECORD)
         except (OSError, sqlite3.OperationalError) as error:
-            self._sweep_quietly()  # or it says too little is free
+            sweeping.sweep_quietly(self._store, self._paths)  # or it says too little is free
             raise self._explained(error) from error
         finally:
-            self._sweep_quietly()
+            sweeping.sweep_quietly(self._store, self._paths)
 
     @contextlib.contextmanager
     def using(self) -> Iterator[dict[str, Layer]]:
         """Hold the lock only to read: nothing that is here goes meanwhile. Gives all layers, by key."""
         try:
-            with locks.held(self._lock, shared=True):
+            with locks.held(self._paths.images_lock, shared=True):
                 yield self._known()
         finally:
-            self._sweep_quietly()  # what others have removed meanwhile
-
-    def sweep(self) -> bool:
-        """Remove what no image needs: layers, configurations, what was unpacked aside. Whether it was done.
-
-        It is not while somebody works on images: then the next who does will. Where containers are that the store does
-        not know, the store is not the one that this root had (somebody lost or replaced it): then their layers may be
-        in use, and only staging is swept.
-        """
-        lock = locks.try_hold(self._lock)
-        if lock is None:
-            return False
-        try:
-            _keep_only((), self._paths.staging)
-            with self._store.read() as connection:
-                containers = {row["id"] for row in connection.execute("SELECT id FROM containers")}
-            if containers.issuperset(_names(os.path.join(self._paths.root, "containers"))):
-                self._sweep_content()
-        finally:
-            os.close(lock)
-        return True
-
-    def free_downloads(self) -> int:
-        """Remove what has come of layers in pulls that were given up; the bytes. Nothing while somebody works on images."""
-        lock = locks.try_hold(self._lock)
-        if lock is None:
-            return 0
-        try:
-            names = _names(self._paths.downloads)
-            size = sum(os.lstat(os.path.join(self._paths.downloads, name)).st_size for name in names)
-            _keep_only((), self._paths.downloads)
-        finally:
-            os.close(lock)
-        return size
-
-    def _sweep_content(self) -> None:
-        with self._store.read() as connection:
-            used = used_layers(connection)
-            layers = {row["short"] for row in connection.execute("SELECT short FROM layers")}
-            content = {
-                row[0].partition(":")[2]
-                for row in connection.execute(
-                    "SELECT id FROM images UNION SELECT manifest FROM images UNION SELECT digest FROM digests"
-                )
-            }
-        if unused := layers - used:
-            with self._store.write() as connection:
-                connection.executemany("DELETE FROM layers WHERE short = ?", [(short,) for short in unused])
-        _keep_only(layers & used, self._paths.layers)
-        _keep_only(layers & used, self._paths.tarsplit)
-        _keep_only(content, self._paths.content)
+            sweeping.sweep_quietly(self._store, self._paths)  # what others have removed meanwhile
 
     def temporary(self) -> int:
         """An empty file without a name on the same file system, open for reading and writing."""
@@ -245,7 +194,7 @@ class Workshop:
 
     def _known(self) -> dict[str, Layer]:
         with self._store.read() as connection:
-            return layers_in(connection, set(_names(self._paths.layers)))
+            return layers_in(connection, set(files.names_in(self._paths.layers)))
 
     def _take_all(self, wanted: Sequence[tuple[Source, str]]) -> None:
         # Decompressing runs beside unpacking, and two threads save a third of the time. Unpacking two plain layers at
@@ -330,10 +279,6 @@ class Workshop:
                     if _adopt_from(lower, target, path):
                         break
 
-    def _sweep_quietly(self) -> None:
-        with contextlib.suppress(OSError, sqlite3.Error, ReconcilerError):
-            self.sweep()
-
     def _explained(self, error: OSError | sqlite3.OperationalError) -> BaseException:
         number = error.errno if isinstance(error, OSError) else None
         if number in (errno.ENOSPC, errno.EDQUOT) or (isinstance(error, sqlite3.Error) and "full" in str(error)):
@@ -345,12 +290,6 @@ class Workshop:
                 hint="remove images that nobody uses, or set RECONCILER_ROOT to a folder on a larger disk",
             )
         return ReconcilerError(f"{self._paths.root}: {error}", code="images")
-
-
-def used_layers(connection: sqlite3.Connection) -> set[str]:
-    """The short names of all layers that some image has."""
-    rows = connection.execute("SELECT config FROM images")
-    return {short for row in rows for short in decode(row["config"]).layers}
 
 
 def layers_in(connection: sqlite3.Connection, there: Collection[str]) -> dict[str, Layer]:
@@ -410,21 +349,3 @@ def _adopt_from(lower: rooted.Rooted, target: rooted.Rooted, path: str) -> bool:
         return True
     finally:
         os.close(inside)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-
-
-def _keep_only(kept: Collection[str], folder: str) -> None:
-    for name in _names(folder):
-        if name in kept:
-            continue
-        path = os.path.join(folder, name)
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            files.remove_tree(path)
-        else:
-            files.remove_file(path)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.images import rows
 from reconciler.engine.images.configuration import decode
-from reconciler.engine.images.layers import used_layers
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -69,11 +68,11 @@ def remove(connection: sqlite3.Connection, reference: str, *, force: bool = Fals
     last = len(going) == len(tags) + len(digests)
     if last and users and (by_id or not force):
         raise _in_use(reference, users)
-    before = used_layers(connection)
+    before = rows.used_layers(connection)
     lines = _untag(connection, going)
     if last and not users:
         lines.append(_delete(connection, image))
-    return Removal(tuple(lines), _size(connection, before - used_layers(connection)))
+    return Removal(tuple(lines), _size(connection, before - rows.used_layers(connection)))
 
 
 def _going(reference: str, tags: tuple[str, ...], digests: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,7 +95,7 @@ def _going(reference: str, tags: tuple[str, ...], digests: tuple[str, ...]) -> t
 
 def prune(connection: sqlite3.Connection, wanted: Prunable) -> Removal:
     """Remove the images that no container has, running or not, as far as `wanted` says."""
-    before = used_layers(connection)
+    before = rows.used_layers(connection)
     used = {row["image"] for row in connection.execute("SELECT image FROM containers")}
     lines: list[tuple[str, str]] = []
     for row in connection.execute("SELECT id, config, created FROM images ORDER BY created, id").fetchall():
@@ -105,7 +104,7 @@ def prune(connection: sqlite3.Connection, wanted: Prunable) -> Removal:
         if image.id in used or (tags and not wanted.tagged) or not _fits(image, row["created"], wanted):
             continue
         lines += [*_untag(connection, (*tags, *rows.digests_of(connection, image.id))), _delete(connection, image)]
-    return Removal(tuple(lines), _size(connection, before - used_layers(connection)))
+    return Removal(tuple(lines), _size(connection, before - rows.used_layers(connection)))
 
 
 def _fits(image: ImageConfig, came: float, wanted: Prunable) -> bool:

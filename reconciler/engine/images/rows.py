@@ -1,4 +1,4 @@
-"""Images and their names in the store: what is asked and written inside a transaction. For `catalog`, `removal`, `archives`."""
+"""Images and their names in the store: what is asked and written inside a transaction. Only this room may import it."""
 
 from __future__ import annotations
 
@@ -146,6 +146,12 @@ def resolve(connection: sqlite3.Connection, reference: str) -> ImageConfig:
         code="not-found",
         hint=f"did you mean {meant}?" if meant else "reconciler pull fetches images, reconciler load takes an archive",
     )
+
+
+def used_layers(connection: sqlite3.Connection) -> set[str]:
+    """The short names of all layers that some image has."""
+    rows = connection.execute("SELECT config FROM images")
+    return {short for row in rows for short in decode(row["config"]).layers}
 
 
 def choose(connection: sqlite3.Connection, reference: str) -> list[tuple[str, tuple[str, ...]]]:

@@ -202,6 +202,14 @@ def remove_file(path: StrPath) -> bool:
     return True
 
 
+def names_in(folder: StrPath) -> list[str]:
+    """What is in a folder; nothing where there is none."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def size_of_tree(path: StrPath) -> int:
     """Bytes of the regular files below a folder, each counted once however many names it has.
 

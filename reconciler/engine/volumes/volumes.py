@@ -265,10 +265,7 @@ def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection],
 
 
 def _leftovers(paths: Paths) -> list[str]:
-    try:
-        return [os.path.join(paths.volumes, name) for name in os.listdir(paths.volumes) if name.startswith(_REMOVED)]
-    except FileNotFoundError:
-        return []
+    return [os.path.join(paths.volumes, name) for name in files.names_in(paths.volumes) if name.startswith(_REMOVED)]
 
 
 def _remove_with_others(path: str) -> None:
