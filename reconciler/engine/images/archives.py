@@ -7,15 +7,14 @@ manifest.md, descriptor.md); docker save's manifest.json. Only this room may imp
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.images import configuration, platforms, rows, sources, streams, tars
+from reconciler.engine.images import configuration, documents, platforms, rows, sources, streams, tars
 from reconciler.engine.images.catalog import Arrival
-from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
+from reconciler.engine.images.configuration import MOST_BYTES, bad_image, digest_of
 from reconciler.engine.images.layers import LayerSource
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
@@ -30,14 +29,7 @@ if TYPE_CHECKING:
     from reconciler.engine.images.layers import Workshop
     from reconciler.engine.images.sources import Source
 
-_MOST_LAYERS = 500  # as many as overlayfs stacks
 _MOST_IMAGES = 1000
-_DEEPEST_INDEX = 4
-
-_INDEX_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 
 
 class Found(Frozen):
@@ -111,18 +103,10 @@ def _bare_configuration(diff_id: str) -> bytes:
 
 def _place(work: Workshop, found: Found) -> Arrival:
     """Check an image and put its layers in place."""
-    parsed = configuration.parse(found.config, f"{found.what}: configuration")
-    asked = platforms.of_machine()
-    if platforms.rank(parsed.platform, asked) is None:
-        raise platforms.wrong(found.what, [parsed.platform], asked)
-    if len(parsed.diff_ids) != len(found.layers):
-        raise bad_image(
-            found.what,
-            f"the configuration speaks of {len(parsed.diff_ids)} layers, the manifest of {len(found.layers)}",
-        )
+    parsed = documents.fitting_configuration(found.config, found.layers, platforms.of_machine(), found.what)
     layers = work.place(found.layers, parsed.diff_ids)
     image = parsed.image(
-        "sha256:" + hashlib.sha256(found.config).hexdigest(),
+        digest_of(found.config),
         tuple(layer.short for layer in layers),
         sum(layer.size for layer in layers),
     )
@@ -170,12 +154,9 @@ def _docker_image(source: Source, entry: dict[str, Any], what: str, place: str) 
     config = _need(source, config_name, place, "configuration").read(MOST_BYTES, f"{label}: configuration")
     # The name is the digest, in every form of this archive.
     expected = re.search(r"(?:^|/)([0-9a-f]{64})(?:\.json)?$", config_name)
-    got = hashlib.sha256(config).hexdigest()
-    if expected and expected[1] != got:
-        raise bad_image(
-            f"{label}: configuration", f"the digest does not match: expected sha256:{expected[1]}, got sha256:{got}"
-        )
-    _check_count(label, names)
+    if expected:
+        documents.check_digest(f"{label}: configuration", f"sha256:{expected[1]}", digest_of(config))
+    documents.check_count(label, names)
     layers = tuple(
         LayerSource(_need(source, name, place, f"layer {number}"), f"{label}: layer {number} of {len(names)}")
         for number, name in enumerate(names, 1)
@@ -204,7 +185,7 @@ class _Layout:
         """One image for each name, for this machine's platform; images without a name each for itself."""
         place = f"{self._what}: index.json"
         groups: dict[str, list[dict[str, Any]]] = {}
-        for descriptor in self._manifests(index, place):
+        for descriptor in documents.manifests_of(configuration.read_json(index, place), place):
             name = _name(descriptor)
             # Without a name, several platforms are one image, and manifests without a platform one each.
             groups.setdefault(name or ("" if descriptor.get("platform") else f" {len(groups)}"), []).append(descriptor)
@@ -214,55 +195,43 @@ class _Layout:
 
     def _image(self, name: str, descriptors: list[dict[str, Any]]) -> Found:
         label = f"{self._what}: {printable(name)}" if name else self._what
-        documents = self._manifest(descriptors, label, 0)
-        manifest = configuration.read_json(documents[-1], f"{label}: manifest")
+        came = self._manifest(descriptors, label, 0)
+        manifest = configuration.read_json(came[-1], f"{label}: manifest")
         layers = manifest.get("layers")
         config = manifest.get("config")
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
             raise bad_image(f"{label}: manifest", "layers is not a list of descriptors")
         if not isinstance(config, dict):
             raise bad_image(f"{label}: manifest", "config is not a descriptor")
-        _check_count(label, layers)
+        documents.check_count(label, layers)
         found = []
         for number, layer in enumerate(layers, 1):
             what = f"{label}: layer {number} of {len(layers)}"
             found.append(LayerSource(self._blob(layer, what), what, layer["digest"]))
         data = self._document(config, f"{label}: configuration")
         tags = _canonical([name] if name else [], f"{self._what}: index.json")
-        return Found(label, data, tuple(found), tags, names_by_digest(tags, documents), documents)
+        return Found(label, data, tuple(found), tags, _names_by_digest(tags, came), came)
 
     def _manifest(self, descriptors: Sequence[dict[str, Any]], label: str, depth: int) -> tuple[bytes, ...]:
         """The manifest for this platform among `descriptors`, behind the indexes that lead to it, outermost first."""
-        if depth > _DEEPEST_INDEX:
-            raise bad_image(label, "its indexes are nested too deep")
-        if not descriptors:
-            raise bad_image(label, "an index without manifests")
-        descriptor = platforms.choose(descriptors, platforms.of_machine(), label)
+        if depth > documents.DEEPEST_INDEX:
+            raise documents.too_deep(label)
+        descriptor = documents.choose(descriptors, platforms.of_machine(), label)
         data = self._document(descriptor, f"{label}: manifest")
         document = configuration.read_json(data, f"{label}: manifest")
-        if descriptor.get("mediaType") in _INDEX_TYPES or "manifests" in document:
-            return (data, *self._manifest(self._manifests(data, f"{label}: index"), label, depth + 1))
+        if descriptor.get("mediaType") in documents.INDEX_TYPES or "manifests" in document:
+            inner = documents.manifests_of(document, f"{label}: index")
+            return (data, *self._manifest(inner, label, depth + 1))
         return (data,)
-
-    def _manifests(self, index: bytes, place: str) -> list[dict[str, Any]]:
-        found = configuration.read_json(index, place).get("manifests")
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise bad_image(place, "manifests is not a list of descriptors")
-        return [item for item in found if not platforms.is_attestation(item)]
 
     def _document(self, descriptor: dict[str, Any], what: str) -> bytes:
         data = self._blob(descriptor, what).read(MOST_BYTES, what)
-        got = "sha256:" + hashlib.sha256(data).hexdigest()
-        if got != descriptor["digest"]:
-            raise bad_image(what, f"the digest does not match: expected {descriptor['digest']}, got {got}")
+        documents.check_digest(what, descriptor["digest"], digest_of(data))
         return data
 
     def _blob(self, descriptor: dict[str, Any], what: str) -> streams.Span:
         """A blob of the size that its descriptor says; its content is not checked here."""
-        digest, size = descriptor.get("digest"), descriptor.get("size")
-        if not is_digest(digest):
-            raise bad_image(what, f"{quote(str(digest)[:80])} is no sha256 digest")
-        assert isinstance(digest, str)
+        digest, size = documents.digest_in(descriptor, what), descriptor.get("size")
         span = self._source.find("blobs/sha256/" + digest.removeprefix("sha256:"))
         if span is None:
             raise bad_image(what, f"blob {digest} is not in the archive")
@@ -288,11 +257,6 @@ def _strings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _check_count(label: str, layers: Sequence[object]) -> None:
-    if len(layers) > _MOST_LAYERS:
-        raise bad_image(label, f"{len(layers)} layers; overlayfs stacks {_MOST_LAYERS} at most")
-
-
 def _canonical(names: Iterable[str], place: str) -> tuple[str, ...]:
     """The tags among the names that an archive gives. A digest is not its to give: it follows from the content."""
     tags = []
@@ -306,8 +270,8 @@ def _canonical(names: Iterable[str], place: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tags))
 
 
-def names_by_digest(tags: Iterable[str], documents: Iterable[bytes]) -> tuple[str, ...]:
-    """NAME@DIGEST for the repository of each tag and each of the documents, an index or manifest, in this order."""
-    digests = ["sha256:" + hashlib.sha256(document).hexdigest() for document in documents]
+def _names_by_digest(tags: Iterable[str], came: Iterable[bytes]) -> tuple[str, ...]:
+    """NAME@DIGEST for the repository of each tag and each document that came, an index or manifest, in this order."""
+    digests = [digest_of(document) for document in came]
     repositories = dict.fromkeys(references.parse(tag).name for tag in tags)
     return tuple(f"{repository}@{digest}" for repository in repositories for digest in digests)

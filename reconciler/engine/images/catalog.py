@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.images import rows
+from reconciler.engine.images.configuration import digest_of
 from reconciler.engine.kernel import files
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen, replace
@@ -225,7 +226,7 @@ class Images:
         for arrival in arrivals:
             files.replace_file(self._content(arrival.image.id), arrival.configuration)
             for document in arrival.documents:
-                files.replace_file(self._content(rows.sha256(document)), document)
+                files.replace_file(self._content(digest_of(document)), document)
         now = time.time()
         with self._store.write() as connection:
             for arrival in arrivals:

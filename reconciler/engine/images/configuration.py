@@ -55,6 +55,13 @@ def is_digest(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(_DIGEST, value) is not None
 
 
+def digest_of(data: bytes) -> str:
+    """The digest of some bytes, `sha256:...`."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL: only where images arrive
+
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
 def read_json(data: bytes, what: str) -> dict[str, Any]:
     """A JSON object; raises `ReconcilerError` with code "bad-image" that names `what`."""
     document = read_any_json(data, what)

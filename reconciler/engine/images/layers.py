@@ -23,7 +23,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.engine.images import streams, sweeping, unpack
-from reconciler.engine.images.configuration import bad_image
+from reconciler.engine.images.configuration import bad_image, digest_of
 from reconciler.engine.kernel import copying, files, locks, rooted
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -317,7 +317,7 @@ def keys_by_position(diff_ids: Sequence[str]) -> list[str]:
     keys: list[str] = []
     for diff_id in diff_ids:
         below = keys[-1] if keys else ""
-        keys.append("sha256:" + hashlib.sha256(f"{below} {diff_id}".encode()).hexdigest())
+        keys.append(digest_of(f"{below} {diff_id}".encode()))
     return keys
 
 

@@ -7,7 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.images.configuration import decode
+from reconciler.engine.images.configuration import decode, digest_of
 from reconciler.kits import references
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import as_document
@@ -43,17 +43,10 @@ def tag_of(reference: str) -> str:
     return parsed.canonical
 
 
-def sha256(data: bytes) -> str:
-    """Its digest, `sha256:...`."""
-    import hashlib  # noqa: PLC0415 - loads OpenSSL: only where images arrive
-
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 def add(connection: sqlite3.Connection, arrival: Arrival, origin: str, now: float) -> None:
     """Write an image down, with its names; see `catalog.Images.add`."""
     image_id = arrival.image.id
-    manifest = sha256(arrival.documents[-1]) if arrival.documents else ""
+    manifest = digest_of(arrival.documents[-1]) if arrival.documents else ""
     connection.execute(
         "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET config = excluded.config, "
         "manifest = CASE excluded.manifest WHEN '' THEN manifest ELSE excluded.manifest END",

@@ -169,7 +169,7 @@ class _Writer:
         for image in chosen:
             diff_ids = self._write_layers(image, "blobs/sha256/{}")
             data = self._manifest_of(image, diff_ids)
-            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            digest = configuration.digest_of(data)
             self._archive.add(f"blobs/sha256/{_hex(image.id)}", image.configuration)
             self._archive.add(f"blobs/sha256/{_hex(digest)}", data)
             kind = json.loads(data).get("mediaType", _MANIFEST)

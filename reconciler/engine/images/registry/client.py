@@ -8,13 +8,14 @@ Source: OCI distribution-spec v1.1 (pull).
 from __future__ import annotations
 
 import email.utils
-import hashlib
 import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote as encoded
 
-from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
+from reconciler.engine.images import documents
+from reconciler.engine.images.configuration import MOST_BYTES, bad_image, digest_of, is_digest
+from reconciler.engine.images.documents import INDEX_TYPES, MANIFEST_TYPES
 from reconciler.engine.images.registry import proxies
 from reconciler.engine.images.registry.authority import Authority, Denied, said
 from reconciler.engine.images.registry.wire import Site, WireError
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
     from reconciler.kits.configuration import Configuration
     from reconciler.kits.references import Reference
 
-MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-INDEX_TYPES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 _ACCEPT = {"Accept": ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))}
 
 _HUB = "https://registry-1.docker.io"
@@ -133,13 +126,10 @@ class Repository:
         Raises `ReconcilerError`: "not-found", "denied", "unreachable", "registry" (nonsense), "bad-image".
         """
         answer, data = self._read(f"/v2/{self._name}/manifests/{encoded(reference, safe=':')}", _ACCEPT)
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         claimed = reference if ":" in reference else answer.header("Docker-Content-Digest")
         if claimed.startswith("sha256:") and claimed != digest:
-            raise bad_image(
-                f"{self._label}: manifest",
-                f"the digest does not match: expected {printable(claimed[:80])}, got {digest}",
-            )
+            raise documents.wrong_digest(f"{self._label}: manifest", printable(claimed[:80]), digest)
         return Document(data, digest, answer.header("Content-Type").partition(";")[0].strip())
 
     def document(self, digest: str, size: int, what: str) -> bytes:
@@ -147,9 +137,7 @@ class Repository:
         if size > MOST_BYTES:
             raise bad_image(what, f"{size} bytes are more than it can sensibly be")
         _, data = self._read(f"/v2/{self._name}/blobs/{digest}", {})
-        got = "sha256:" + hashlib.sha256(data).hexdigest()
-        if got != digest:
-            raise bad_image(what, f"the digest does not match: expected {digest}, got {got}")
+        documents.check_digest(what, digest, digest_of(data))
         return data
 
     def blob(self, digest: str, offset: int, waiting: Callable[[str, float], None]) -> Answer:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reconciler.engine.images import configuration, platforms
-from reconciler.engine.images.configuration import MOST_BYTES, bad_image, is_digest
-from reconciler.engine.images.registry.client import INDEX_TYPES, MANIFEST_TYPES
+from reconciler.engine.images import configuration, documents
+from reconciler.engine.images.configuration import MOST_BYTES, bad_image
+from reconciler.engine.images.documents import INDEX_TYPES, MANIFEST_TYPES
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 from reconciler.kits.text import quote
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from reconciler.engine.images.registry.client import Document, Repository
     from reconciler.engine.images.streams import Limits
 
-_DEEPEST_INDEX = 4
-_MOST_LAYERS = 500  # as many as overlayfs stacks
 _CONFIG_TYPES = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
@@ -57,14 +55,14 @@ class Found(Frozen):
 def find(repository: Repository, reference: str, wanted: Wanted, limits: Limits, label: str) -> Found:
     """The image under a tag or digest; raises as `Repository.manifest`, and code "platform"."""
     first = document = repository.manifest(reference)
-    documents = [document.data]
+    came = [document.data]
     content = _read(document, label)
     while "manifests" in content:
-        if len(documents) > _DEEPEST_INDEX:
-            raise bad_image(label, "its indexes are nested too deep")
+        if len(came) > documents.DEEPEST_INDEX:
+            raise documents.too_deep(label)
         chosen = _chosen(content, wanted, label)
         document = repository.manifest(chosen)
-        documents.append(document.data)
+        came.append(document.data)
         content = _read(document, label)
     config = _descriptor(content.get("config"), f"{label}: manifest: config", MOST_BYTES)
     media_type = content["config"].get("mediaType") or ""
@@ -72,14 +70,8 @@ def find(repository: Repository, reference: str, wanted: Wanted, limits: Limits,
         raise bad_image(label, f"no container image but {quote(str(media_type))}")
     layers = _layers(content, limits, label)
     data = repository.document(config.digest, config.size, f"{label}: configuration")
-    parsed = configuration.parse(data, f"{label}: configuration")
-    if platforms.rank(parsed.platform, wanted) is None:
-        raise platforms.wrong(label, [parsed.platform], wanted)
-    if len(parsed.diff_ids) != len(layers):
-        raise bad_image(
-            label, f"the configuration speaks of {len(parsed.diff_ids)} layers, the manifest of {len(layers)}"
-        )
-    return Found(first.digest, tuple(documents), data, config.digest, parsed, layers)
+    parsed = documents.fitting_configuration(data, layers, wanted, label)
+    return Found(first.digest, tuple(came), data, config.digest, parsed, layers)
 
 
 def _read(document: Document, label: str) -> dict[str, Any]:
@@ -114,21 +106,15 @@ def _read(document: Document, label: str) -> dict[str, Any]:
 
 def _chosen(index: dict[str, Any], wanted: Wanted, label: str) -> str:
     """The digest of the manifest for a platform."""
-    found = index["manifests"]
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise bad_image(f"{label}: index", "manifests is not a list of descriptors")
-    offered = [item for item in found if not platforms.is_attestation(item)]
-    if not offered:
-        raise bad_image(label, "an index without manifests")
-    return _descriptor(platforms.choose(offered, wanted, label), f"{label}: index", MOST_BYTES).digest
+    offered = documents.manifests_of(index, f"{label}: index")
+    return _descriptor(documents.choose(offered, wanted, label), f"{label}: index", MOST_BYTES).digest
 
 
 def _layers(manifest: dict[str, Any], limits: Limits, label: str) -> tuple[Blob, ...]:
     found = manifest["layers"]
     if not isinstance(found, list):
         raise bad_image(f"{label}: manifest", "layers is not a list of descriptors")
-    if len(found) > _MOST_LAYERS:
-        raise bad_image(label, f"{len(found)} layers; overlayfs stacks {_MOST_LAYERS} at most")
+    documents.check_count(label, found)
     layers = []
     for number, layer in enumerate(found, 1):
         what = f"{label}: layer {number} of {len(found)}"
@@ -144,9 +130,7 @@ def _layers(manifest: dict[str, Any], limits: Limits, label: str) -> tuple[Blob,
 def _descriptor(descriptor: object, what: str, most: int) -> Blob:
     if not isinstance(descriptor, dict):
         raise bad_image(what, "not a descriptor")
-    digest, size = descriptor.get("digest"), descriptor.get("size")
-    if not is_digest(digest):
-        raise bad_image(what, f"{quote(str(digest)[:80])} is no sha256 digest")
+    digest, size = documents.digest_in(descriptor, what), descriptor.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= most:
         raise bad_image(what, f"{quote(str(size)[:40])} is no size that it can have")
-    return Blob(str(digest), size)
+    return Blob(digest, size)

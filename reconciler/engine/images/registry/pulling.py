@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.engine.images import platforms
 from reconciler.engine.images.catalog import Arrival
+from reconciler.engine.images.configuration import digest_of
 from reconciler.engine.images.layers import Workshop
 from reconciler.engine.images.registry import downloads, manifests
 from reconciler.engine.images.registry.client import Repository, endpoints
@@ -195,7 +195,7 @@ class _Pull:
     def _arrival(self, image: ImageConfig, found: Found) -> Arrival:
         reference = self._asked.reference
         tags = () if reference.digest else (reference.canonical,)
-        digests = dict.fromkeys((found.digest, *map(_sha256, found.documents)))
+        digests = dict.fromkeys((found.digest, *map(digest_of, found.documents)))
         return Arrival(
             image,
             found.config,
@@ -287,7 +287,3 @@ def _is_full(error: BaseException) -> bool:
 def _slots(count: int) -> threading.Semaphore:
     """Downloads at once, of all pulls of this process together."""
     return threading.Semaphore(count)
-
-
-def _sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
