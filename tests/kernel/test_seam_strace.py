@@ -53,7 +53,6 @@ CALLS = {
     "rooted.setxattr_at": "setxattr",
     "rooted.setxattr_fd": "setxattr",
     "rooted.symlink_at": "symlink",
-    "rooted.truncate_fd": "truncate",
     "rooted.unlink_at": "unlink",
     "rooted.utime_at": "utime",
     "rooted.utime_fd": "utime",

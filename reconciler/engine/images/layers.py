@@ -186,11 +186,7 @@ class Workshop:
 
     def sync(self) -> None:
         """What was placed, by us or by others, is on the disk, content and names."""
-        fd = os.open(self._paths.layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            copying.sync_filesystem(fd)
-        finally:
-            os.close(fd)
+        copying.sync_filesystem(self._paths.layers)
 
     def _known(self) -> dict[str, Layer]:
         with self._store.read() as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reconciler.engine.kernel import files
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import printable, quote
 
@@ -138,12 +139,7 @@ def _is_emulated(architecture: str) -> bool:
 
 
 def _takes(path: str, header: bytes) -> bool:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return False
-    facts = dict(line.partition(" ")[::2] for line in lines)
+    facts = dict(line.partition(" ")[::2] for line in files.read_text(path).splitlines())
     if "enabled" not in facts or facts.get("offset", "0") != "0" or "F" not in facts.get("flags:", ""):
         return False
     try:

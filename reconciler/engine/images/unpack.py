@@ -228,7 +228,7 @@ class _Unpacker:
                     copying.send_all(fd, self._span.fd, source + done, min(_CHUNK, size - done))
                 source += size
             if member.sparse is not None:
-                rooted.truncate_fd(fd, member.size)
+                files.truncate(fd, member.size)
             self._set_attributes(fd, member)
             modified = tars.modified(member)
             rooted.utime_fd(fd, modified, modified)
@@ -239,7 +239,7 @@ class _Unpacker:
         there = _stat_at(parent, name) if self._live else None
         if there and stat.S_ISREG(there.st_mode) and rooted.is_mount_at(parent, name):
             fd = rooted.reopen_at(parent, name, os.O_WRONLY)
-            rooted.truncate_fd(fd, 0)
+            files.truncate(fd, 0)
             return fd
         made: int = self._replacing(parent, name, lambda: rooted.create_at(parent, name))
         return made

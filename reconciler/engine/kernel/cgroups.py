@@ -61,7 +61,7 @@ def _mounted() -> dict[str, tuple[str, list[str]]]:
 def controller(name: str) -> str:
     """The mount point of the hierarchy that a controller ("memory", "cpu", ...) is on, "" where there is none."""
     if form() == "v2":
-        return MOUNT if name in _read(f"{MOUNT}/cgroup.controllers").split() else ""
+        return MOUNT if name in files.read_text(f"{MOUNT}/cgroup.controllers").split() else ""
     mounted = _mounted().items()
     return next((path for path, (kind, options) in mounted if kind == "cgroup" and name in options), "")
 
@@ -75,7 +75,10 @@ def is_delegated(name: str) -> bool:
         return False
     if form() != "v2" or not os.path.exists(f"{MOUNT}/cgroup.type"):
         return True
-    return name in _read(f"{MOUNT}/cgroup.subtree_control").split() or not _read(f"{MOUNT}/cgroup.procs").strip()
+    return (
+        name in files.read_text(f"{MOUNT}/cgroup.subtree_control").split()
+        or not files.read_text(f"{MOUNT}/cgroup.procs").strip()
+    )
 
 
 @functools.cache
@@ -93,8 +96,8 @@ def processors() -> set[int]:
     """The numbers of the processors that groups may run on."""
     folder = controller("cpuset")
     name = "cpuset.cpus.effective" if form() == "v2" else "cpuset.effective_cpus"
-    text = _read(f"{folder}/{name}") if folder else ""
-    return numbers(text or _read("/sys/devices/system/cpu/online"))
+    text = files.read_text(f"{folder}/{name}") if folder else ""
+    return numbers(text or files.read_text("/sys/devices/system/cpu/online"))
 
 
 def numbers(text: str) -> set[int]:
@@ -107,17 +110,9 @@ def numbers(text: str) -> set[int]:
     return found
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def read(group: str, name: str) -> str:
     """The content of a controller's file ("memory.max") of a group, "" where there is no such file."""
-    return _read(_file(group, name)).strip()
+    return files.read_text(_file(group, name)).strip()
 
 
 def write(group: str, name: str, text: str) -> None:
@@ -222,18 +217,25 @@ def kill_part(inner: str) -> bool:
     """SIGKILL everything in a part, once; returns whether it was empty. Frozen meanwhile, it can't fork faster than that."""
     alive = members(inner)
     folder = f"{_tracking()}/{inner}"
-    if alive and os.path.exists(f"{folder}/cgroup.kill"):
-        with contextlib.suppress(OSError):  # it is just going
-            _write_control(f"{folder}/cgroup.kill", "1")
-    elif alive:
+    if alive and not _killed_by_kernel(folder):
         with contextlib.suppress(OSError):
             _write_control(f"{folder}/freezer.state", "FROZEN")
             end = time.monotonic() + _FREEZING
-            while _read(f"{folder}/freezer.state").strip() != "FROZEN" and time.monotonic() < end:
+            while files.read_text(f"{folder}/freezer.state").strip() != "FROZEN" and time.monotonic() < end:
                 time.sleep(0.001)
         _kill_all(members(inner))
         thaw(inner)
     return not alive
+
+
+def _killed_by_kernel(folder: str) -> bool:
+    """Have the kernel kill all in a group; whether it knows how to."""
+    path = f"{folder}/cgroup.kill"
+    if not os.path.exists(path):
+        return False
+    with contextlib.suppress(OSError):  # it is just going
+        _write_control(path, "1")
+    return True
 
 
 def _kill_all(pids: set[int]) -> None:
@@ -253,10 +255,7 @@ def kill(group: str, timeout: float = 10.0) -> bool:
     is asked whether it takes signals.
     """
     end = time.monotonic() + timeout
-    by_kernel = f"{MOUNT}/{group}/cgroup.kill"
-    if os.path.exists(by_kernel):
-        with contextlib.suppress(OSError):  # it is just going
-            _write_control(by_kernel, "1")
+    _killed_by_kernel(f"{MOUNT}/{group}")
     while alive := members(group):
         _kill_all(alive)
         thaw(group)
@@ -277,10 +276,8 @@ def freeze(group: str, timeout: float = 10.0) -> bool:
     Where they have not in time, they run on: one that waits for a disk can't be frozen. Raises FileNotFoundError where
     nothing can freeze the group.
     """
-    state, word = f"{MOUNT}/freezer/{group}/freezer.state", "FROZEN"
-    if form() == "v2":
-        state, word = f"{MOUNT}/{group}/cgroup.freeze", "1"
-    _write_control(state, word)
+    path, frozen, _ = _freezers(group)[form() == "v2"]
+    _write_control(path, frozen)
     end = time.monotonic() + timeout
     while not _has_frozen(group):
         if time.monotonic() > end:
@@ -300,10 +297,10 @@ def _has_frozen(group: str) -> bool:
 
 def thaw(group: str) -> None:
     """Let a frozen group run on: on v1 a frozen process does not even die."""
-    for path, text in ((f"{MOUNT}/freezer/{group}/freezer.state", "THAWED"), (f"{MOUNT}/{group}/cgroup.freeze", "0")):
+    for path, _, thawed in _freezers(group):
         with contextlib.suppress(OSError):
             if os.path.exists(path):
-                _write_control(path, text)
+                _write_control(path, thawed)
 
 
 def remove(group: str, timeout: float = 10.0) -> None:
@@ -351,23 +348,20 @@ def _remove(path: str, end: float) -> None:
 def oom_kills(group: str) -> int:
     """How many processes of the group have been killed for want of memory, its own or the machine's; 0 if unknown."""
     for path in (f"{MOUNT}/memory/{group}/memory.oom_control", f"{MOUNT}/{group}/memory.events"):
-        try:
-            with open(path, encoding="ascii") as file:
-                return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
-        except OSError:
-            continue
+        for line in files.read_text(path).splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
     return 0
 
 
 def is_frozen(group: str) -> bool:
     """Whether the group's processes are frozen (paused)."""
-    for path, word in (
-        (f"{MOUNT}/freezer/{group}/freezer.state", "FROZEN"),
-        (f"{MOUNT}/{group}/cgroup.freeze", "1"),
-    ):
-        try:
-            with open(path, encoding="ascii") as file:
-                return file.read().strip() == word
-        except OSError:
-            continue
-    return False
+    return any(files.read_text(path).strip() == frozen for path, frozen, _ in _freezers(group))
+
+
+def _freezers(group: str) -> tuple[tuple[str, str, str], tuple[str, str, str]]:
+    """The file that freezes a group on v1 and hybrid, and the one on v2, with what it holds when frozen and thawed."""
+    return (
+        (f"{MOUNT}/freezer/{group}/freezer.state", "FROZEN", "THAWED"),
+        (f"{MOUNT}/{group}/cgroup.freeze", "1", "0"),
+    )

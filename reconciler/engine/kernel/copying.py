@@ -40,14 +40,18 @@ def copy_range(source: int, target: int, count: int, offset: int) -> int:
 
 
 @effect
-def sync_filesystem(fd: int) -> None:
-    """syncfs(2): everything written so far to the file system that `fd` is on is on the disk."""
+def sync_filesystem(folder: str) -> None:
+    """syncfs(2): everything written so far to the file system that the folder is on is on the disk."""
     import ctypes  # noqa: PLC0415 - costs milliseconds that most verbs do not need
 
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(ctypes.c_int(fd)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(ctypes.c_int(fd)) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
+    finally:
+        os.close(fd)
 
 
 def send_all(target: int, source: int, offset: int, count: int) -> None:
@@ -72,7 +76,7 @@ def copy_data(source: int, target: int) -> None:
         if start < end:
             _copy_span(source, target, start, end)
         position = end
-    rooted.truncate_fd(target, size)
+    files.truncate(target, size)
 
 
 def _next_data(source: int, position: int, size: int) -> tuple[int, int]:
@@ -221,7 +225,7 @@ def _new_file(outside: int, name: bytes, *, merge: bool) -> int:
     """An empty file. One that is mounted there is emptied and stays, for whoever has that mount."""
     if merge and rooted.is_mount_at(outside, name):
         fd = rooted.reopen_at(outside, name, os.O_WRONLY)
-        rooted.truncate_fd(fd, 0)
+        files.truncate(fd, 0)
         return fd
     _clear(outside, name, merge=merge)
     return rooted.create_at(outside, name)

@@ -1,6 +1,7 @@
 """Files and folders: the single system calls as effects, and the few composites that everybody needs.
 
-For paths of our own (under the roots) only. Paths inside an image, container or volume go through `kernel.rooted`.
+For paths of our own (under the roots) and the machine's (/proc, /etc) only. Paths inside an image, container or volume
+go through `kernel.rooted`.
 """
 
 from __future__ import annotations
@@ -210,6 +211,15 @@ def names_in(folder: StrPath) -> list[str]:
         return []
 
 
+def read_text(path: StrPath) -> str:
+    """A small file's text, "" where it can't be read; undecodable bytes are replaced."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def size_of_tree(path: StrPath) -> int:
     """Bytes of the regular files below a folder, each counted once however many names it has.
 
@@ -223,7 +233,8 @@ def size_of_tree(path: StrPath) -> int:
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEEPEST = 250
+_DEEPEST = 100
+"""Folders below each other that are held open at once."""
 
 
 def _size(folder: int, seen: set[int], depth: int) -> int:
@@ -277,9 +288,6 @@ def mount_id(fd: int) -> str:
     """Which mount a descriptor is on (proc(5), fdinfo)."""
     with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as facts:
         return next(line for line in facts if line.startswith("mnt_id:"))
-
-
-_DEEPEST = 100
 
 
 def _empty(folder: int, device: int, top: int, depth: int) -> bool:

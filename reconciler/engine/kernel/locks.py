@@ -30,7 +30,7 @@ def held(path: str, *, shared: bool = False, waiting: Callable[[], None] | None 
     fd = _open(path)
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        while not (waiting is None or _take(fd, how)):
+        while not (waiting is None or take(fd, how)):
             waiting()
             time.sleep(_LOOKS)
         if waiting is None:
@@ -40,7 +40,8 @@ def held(path: str, *, shared: bool = False, waiting: Callable[[], None] | None 
         os.close(fd)
 
 
-def _take(fd: int, how: int) -> bool:
+def take(fd: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file now, until all descriptors of it are closed; whether nobody else has it. For `try_hold` and its like."""
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -51,12 +52,10 @@ def _take(fd: int, how: int) -> bool:
 def try_hold(path: str) -> int | None:
     """Take the lock now: a descriptor that holds it until it is closed, or None when somebody else has it."""
     fd = _open(path)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    return fd
+    if take(fd):
+        return fd
+    os.close(fd)
+    return None
 
 
 def take_over(path: str, timeout: float = 1.0) -> int | None:
@@ -74,12 +73,9 @@ def is_held(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not take(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-    return False
 
 
 def _open(path: str) -> int:

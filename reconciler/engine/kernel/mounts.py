@@ -47,12 +47,6 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
 
 
 @effect
-def _unshare(flags: int) -> None:
-    """unshare(2): concerns the calling thread only."""
-    _check(_libc.unshare(flags), "unshare")
-
-
-@effect
 def _umount(path: str, flags: int) -> None:
     _check(_libc.umount2(os.fsencode(path), ctypes.c_int(flags | _UMOUNT_NOFOLLOW)), path)
 
@@ -92,7 +86,7 @@ def in_private_namespace(function: Callable[[], None]) -> None:
     """
 
     def alone() -> None:
-        _unshare(_CLONE_FS | _CLONE_NEWNS)
+        unshare(_CLONE_FS | _CLONE_NEWNS)
         _mount("none", "/", "", _MS_REC | _MS_PRIVATE, "")
         function()
 

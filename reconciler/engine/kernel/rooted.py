@@ -158,12 +158,6 @@ def setxattr_fd(fd: int, key: AnyPath, value: bytes) -> None:
     os.setxattr(fd, key, value)
 
 
-@effect
-def truncate_fd(fd: int, size: int) -> None:
-    """ftruncate(2)."""
-    os.ftruncate(fd, size)
-
-
 def xattrs_at(folder: int, name: AnyPath) -> dict[str, bytes]:
     """All extended attributes of something, without following it; none where the file system has none."""
     return xattrs(_through(folder, name))

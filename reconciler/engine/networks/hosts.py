@@ -125,22 +125,14 @@ def _last(text: str, keyword: str) -> list[str]:
 
 
 def _host_resolver(host: str, systemd: str) -> str:
-    text = _read(host)
+    text = files.read_text(host)
     kept = _reachable(text)
     if not _servers(kept):
-        behind = _reachable(_read(systemd))
+        behind = _reachable(files.read_text(systemd))
         if _servers(behind):
             return behind
         kept += "".join(f"nameserver {server}\n" for server in DEFAULT_SERVERS)
     return kept
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _servers(text: str) -> list[str]:

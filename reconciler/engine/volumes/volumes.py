@@ -176,18 +176,10 @@ def _fill(paths: Paths, name: str, source: Rooted | None) -> None:
         with open_root(aside) as new:
             copying.copy_tree(source, new)
             if os.listdir(aside):
-                _sync(aside)
+                copying.sync_filesystem(aside)
     files.rename(aside, _filled(paths, name) if os.path.isdir(data) else data)
     files.sync_folder(folder)
     _go_on(paths, name)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        copying.sync_filesystem(fd)
-    finally:
-        os.close(fd)
 
 
 def _go_on(paths: Paths, name: str) -> None:

@@ -7,7 +7,6 @@ reads takes the digest over everything, so nothing that lies there is trusted. O
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import threading
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.images.configuration import bad_image
 from reconciler.engine.images.registry.wire import WireError
 from reconciler.engine.images.streams import Span
-from reconciler.engine.kernel import files
+from reconciler.engine.kernel import files, locks
 from reconciler.kits.backoff import retry_delay
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.text import printable
@@ -152,7 +151,7 @@ class Download:
         while True:
             fd = files.open_for_writing(self.path, os.O_RDWR | os.O_CREAT)
             try:
-                while not _locked(fd):
+                while not locks.take(fd):
                     self._watch.sleep(_SOME)
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(fd), os.stat(self.path)):
@@ -252,14 +251,6 @@ class Download:
         self._watch.sleep(seconds)
 
 
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def free(folder: str, digests: Collection[str]) -> None:
     """Remove what has come of these blobs, and of others what nobody has gone on with for a week."""
     names = {digest.partition(":")[2] for digest in digests}
@@ -273,7 +264,7 @@ def free(folder: str, digests: Collection[str]) -> None:
 def _remove_unused(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _locked(fd):
+        if locks.take(fd):
             files.remove_file(path)
     finally:
         os.close(fd)
