@@ -268,10 +268,11 @@ class Reconciler(Peer):
     name = "reconciler"
     title = "**reconciler**"
 
-    def __init__(self, sandbox: Sandbox, project: str) -> None:
+    _project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+    def __init__(self, sandbox: Sandbox) -> None:
         super().__init__(sandbox)
-        self._project = project
-        self._program = os.path.join(project, ".venv/bin/reconciler")
+        self._program = os.path.join(self._project, ".venv/bin/reconciler")
         sandbox.env["RECONCILER_ROOT"] = os.path.join(self.data, "root")
 
     def prepare(self, image: str) -> None:

@@ -214,12 +214,7 @@ def _quiet(sandbox: Sandbox, longest: float = 5.0) -> float:
 @contextlib.contextmanager
 def prepared(names: list[str]) -> Iterator[list[Peer]]:
     """Peers with their daemons up and the image loaded, each in its sandbox; all gone afterwards."""
-    kinds: dict[str, Callable[[Sandbox], Peer]] = {
-        "reconciler": lambda sandbox: peers.Reconciler(sandbox, PROJECT),
-        "podman": peers.PodmanRun,
-        "docker": peers.DockerRun,
-        "compose": peers.Compose,
-    }
+    kinds = {kind.name: kind for kind in (peers.Reconciler, peers.PodmanRun, peers.DockerRun, peers.Compose)}
     os.makedirs(os.path.dirname(FOLDER), exist_ok=True)
     with open(f"{FOLDER}.lock", "w", encoding="ascii") as lock:
         try:
@@ -234,9 +229,9 @@ def prepared(names: list[str]) -> Iterator[list[Peer]]:
             ready = []
             for name in names:
                 say(f"{name}: prepare")
-                hide = name == peers.PodmanRun.name
-                sandbox = stack.enter_context(opened(Sandbox(name, os.path.join(FOLDER, name), hide_unified=hide)))
-                ready.append(kinds[name](sandbox))
+                kind: type[Peer] = kinds[name]
+                made = Sandbox(name, os.path.join(FOLDER, name), hide_unified=kind.hide_unified)
+                ready.append(kind(stack.enter_context(opened(made))))
                 ready[-1].prepare(IMAGE_FILE)
             yield ready
 

@@ -33,11 +33,13 @@ def _silent(_text: str) -> None:
     return None
 
 
-def _no_progress(_layer: str, _phase: str, _done: int, _total: int) -> None:
-    return None
+def no_progress(_layer: str, _phase: str, _done: int, _total: int) -> None:
+    """Where nobody wants to hear how a pull goes."""
+    return
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Where nobody cancels."""
     return False
 
 
@@ -127,17 +129,12 @@ class Images:
 
     def configuration(self, image_id: str) -> bytes:
         """The configuration as it came, byte for byte."""
-        with open(self._content(image_id), "rb") as file:
-            return file.read()
+        return self._document(image_id)
 
     def claim(self, connection: sqlite3.Connection, image: ImageConfig) -> None:
         """See, in the transaction that writes a container of it down, that nobody has removed the image meanwhile."""
         if not connection.execute("SELECT 1 FROM images WHERE id = ?", (image.id,)).fetchone():
             raise ReconcilerError(f"image {image.id} has just been removed", code="not-found")
-
-    def lower_dirs(self, image: ImageConfig) -> tuple[str, ...]:
-        """The layers' folders as overlayfs wants them, highest first; names inside `Paths.layers`."""
-        return image.layers[::-1]
 
     def load(self, path: str, progress: Callable[[str], None] = _silent, origin: str = "") -> tuple[str, ...]:
         """Load a docker-archive or OCI layout; see `archives.load`."""
@@ -156,8 +153,8 @@ class Images:
         reference: str,
         *,
         platform: str = "",
-        progress: Progress = _no_progress,
-        cancelled: Callable[[], bool] = _never,
+        progress: Progress = no_progress,
+        cancelled: Callable[[], bool] = never,
         deadline: float | None = None,
     ) -> Pulled:
         """Fetch an image from its registry: what is missing of it is downloaded, and its name then stands for it.
@@ -201,7 +198,7 @@ class Images:
     def _documents(self, connection: sqlite3.Connection, image_id: str) -> tuple[bytes, bytes]:
         """The configuration and the manifest of an image as they came; b"" for no manifest."""
         row = connection.execute("SELECT manifest FROM images WHERE id = ?", (image_id,)).fetchone()
-        return self.configuration(image_id), self.configuration(row[0]) if row[0] else b""
+        return self._document(image_id), self._document(row[0]) if row[0] else b""
 
     def login(self, registry: str, username: str, password: str) -> str:
         """Log in to a registry; see `sessions.login`."""
@@ -261,6 +258,10 @@ class Images:
         if wanted.until is not None or wanted.labels:
             return done
         return replace(done, reclaimed=done.reclaimed + sweeping.free_downloads(self._paths))
+
+    def _document(self, digest: str) -> bytes:
+        with open(self._content(digest), "rb") as file:
+            return file.read()
 
     def _content(self, digest: str) -> str:
         return os.path.join(self._paths.content, digest.removeprefix("sha256:"))

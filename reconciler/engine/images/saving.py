@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from reconciler.engine.images.layers import Layer
     from reconciler.engine.paths import Paths
 
-FORMATS = ("docker", "oci")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"

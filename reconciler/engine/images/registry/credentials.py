@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
 import os
-import stat
 from typing import Any
 
 from reconciler.engine.kernel import files, programs
@@ -135,13 +133,6 @@ def _write(path: str, document: dict[str, Any]) -> None:
         files.replace_file(path, (json.dumps(document, indent="\t") + "\n").encode(), 0o600)
     except OSError as error:
         raise _fault(f"{path} can't be written: {error.strerror}") from error
-
-
-def readable_by_others(path: str) -> bool:
-    """Whether others than its owner may read the file."""
-    with contextlib.suppress(OSError):
-        return bool(stat.S_IMODE(os.stat(path).st_mode) & 0o077)
-    return False
 
 
 def _decoded(entry: dict[str, Any], name: str, path: str) -> Credentials | None:

@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.engine.images import platforms
-from reconciler.engine.images.catalog import Arrival
+from reconciler.engine.images.catalog import Arrival, never, no_progress
 from reconciler.engine.images.configuration import digest_of
 from reconciler.engine.images.layers import Workshop
 from reconciler.engine.images.registry import downloads, manifests
@@ -68,20 +68,12 @@ class Pulled(Frozen):
     changed: bool
 
 
-def _no_progress(_layer: str, _phase: str, _done: int, _total: int) -> None:
-    return None
-
-
-def _never() -> bool:
-    return False
-
-
 class Terms(Frozen):
     """How to go about a pull; see `Images.pull`."""
 
     platform: str = ""
-    progress: Progress = _no_progress
-    cancelled: Callable[[], bool] = _never
+    progress: Progress = no_progress
+    cancelled: Callable[[], bool] = never
     deadline: float | None = None
     limits: Limits | None = None
 
@@ -141,6 +133,25 @@ def _asked(text: str, terms: Terms) -> Iterator[_Asked]:
             wire.close()
 
 
+class _Reporter:
+    """Tells of one layer, but not too often of the same; `guard` is held meanwhile, so that one is told of at a time."""
+
+    def __init__(self, blob: Blob, progress: Progress, guard: threading.Lock) -> None:
+        self._blob = blob
+        self._progress = progress
+        self._guard = guard
+        self._last = 0.0
+        self._phase = ""
+
+    def __call__(self, phase: str, done: int) -> None:
+        now = time.monotonic()
+        with self._guard:
+            if phase == self._phase and now - self._last < _REPORTS and done != self._blob.size:
+                return
+            self._last, self._phase = now, phase
+            self._progress(self._blob.short, phase, done, self._blob.size)
+
+
 class _Layer(Frozen):
     """A layer that comes from a registry: a `layers.Source`."""
 
@@ -164,7 +175,6 @@ class _Pull:
         self._asked = asked
         self._images = images
         self._paths = paths
-        self._progress_guard = threading.Lock()
         self._limits = asked.terms.limits or Limits()
         self._workshop = Workshop(store, paths, self._limits, lambda _text: None, asked.watch.check)
         self._label = asked.reference.familiar
@@ -206,10 +216,10 @@ class _Pull:
 
     def _sources(self, found: Found, repositories: list[Repository]) -> list[_Layer]:
         made = []
-        slots = _slots(self._asked.parallel)
+        slots, guard = _slots(self._asked.parallel), threading.Lock()
         for number, blob in enumerate(found.layers, 1):
             what = f"{self._label}: layer {number} of {len(found.layers)}"
-            report = functools.partial(self._report, blob, [0.0, ""])
+            report = _Reporter(blob, self._asked.terms.progress, guard)
             download = Download(self._paths.downloads, blob, what, repositories, self._asked.watch, slots, report)
             made.append(_Layer(what, blob.digest, download, report))
         return made
@@ -268,15 +278,6 @@ class _Pull:
                 code="disk-full",
                 hint="remove images that nobody uses, or set RECONCILER_ROOT to a folder on a larger disk",
             )
-
-    def _report(self, blob: Blob, last: list[object], phase: str, done: int) -> None:
-        """Tell of a layer, but not too often of the same. `last` are the time and the phase of its last report."""
-        now = time.monotonic()
-        with self._progress_guard:
-            if phase == last[1] and now - float(str(last[0])) < _REPORTS and done != blob.size:
-                return
-            last[:] = [now, phase]
-            self._asked.terms.progress(blob.short, phase, done, blob.size)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.engine.images.catalog import never
 from reconciler.engine.images.registry import credentials
 from reconciler.engine.images.registry.client import Repository, origin
 from reconciler.engine.images.registry.watching import Watch
@@ -12,10 +13,6 @@ _LONGEST = 60.0
 """Seconds that a registry has to say yes or no."""
 
 
-def _never() -> bool:
-    return False
-
-
 def login(registry: str, username: str, password: str) -> str:
     """Try a user name and a password, then keep them; where: a file's path, or a credential helper's name.
 
@@ -23,7 +20,7 @@ def login(registry: str, username: str, password: str) -> str:
     """
     settings = configuration.load()
     given = credentials.Credentials(username, password)
-    with Watch(_never, _LONGEST) as watch:
+    with Watch(never, _LONGEST) as watch:
         wire = Wire(settings, watch)
         try:
             Repository(wire, origin(registry, settings), "", registry, given).ping()

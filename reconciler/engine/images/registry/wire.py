@@ -66,8 +66,17 @@ class Site(NamedTuple):
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return printable(host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}")
+        return printable(self.address)
+
+    @property
+    def address(self) -> str:
+        """Host and port as the header Host has them: without a port that goes without saying."""
+        return self.bracketed if self.port == _PORTS[self.scheme] else f"{self.bracketed}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        """The host as it stands before a port."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 class Answer:
@@ -167,8 +176,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock = made
 
     def _tunnel_through(self, made: sockets.Connection, proxy: proxies.Proxy) -> None:
-        target = f"[{self.site.host}]" if ":" in self.site.host else self.site.host
-        lines = [f"CONNECT {target}:{self.site.port} HTTP/1.1", f"Host: {target}:{self.site.port}"]
+        target = f"{self.site.bracketed}:{self.site.port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         lines += [f"Proxy-Authorization: {proxy.authorization}"] if proxy.authorization else []
         made.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         response = http.client.HTTPResponse(made, method="CONNECT")
@@ -254,7 +263,7 @@ class Wire:
             connection, used = self._take(site, proxy)
             try:
                 with self.explained(site, proxy):
-                    connection.request(method, target, body, {"Host": _host_header(site), **headers})
+                    connection.request(method, target, body, {"Host": site.address, **headers})
                     response = connection.getresponse()
                 return Answer(self, connection, response, url)
             except WireError as error:
@@ -300,14 +309,9 @@ class Wire:
             return self._contexts[key]
 
 
-def _host_header(site: Site) -> str:
-    host = f"[{site.host}]" if ":" in site.host else site.host
-    return host if site.port == _PORTS[site.scheme] else f"{host}:{site.port}"
-
-
 def _context(certificates: str, site: Site) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    for name in dict.fromkeys((_host_header(site), f"{site.host}:{site.port}")):
+    for name in dict.fromkeys((site.address, f"{site.host}:{site.port}")):
         folder = os.path.join(certificates, name.replace("/", ""))
         for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))):
             try:
