@@ -48,13 +48,7 @@ def probers(machine):
 
 def prober_of(machine):
     """The process that holds the prober's lock, 0 where none does: others are just looking whether they are needed."""
-    try:
-        node = os.stat(machine.paths.prober_lock).st_ino
-    except FileNotFoundError:
-        return 0
-    with open("/proc/locks", encoding="ascii") as file:
-        lines = [line.split() for line in file]
-    return next((int(one[4]) for one in lines if one[1] == "FLOCK" and one[5].endswith(f":{node}")), 0)
+    return world.holder_of(machine.paths.prober_lock)
 
 
 def streak(machine, name):
@@ -266,6 +260,25 @@ def test_the_last_to_leave_takes_the_group_along(machine, code):
     done = programs.spawn_sealed(program)
     until(lambda: not os.path.exists(f"/proc/{done.pid}") or processes.process_state(done.pid) == "Z", 60)
     assert world.groups_of(machine.paths) == []
+
+
+def test_the_keeper_waits_for_a_prober_that_it_has_started(machine):
+    """Its log keeps the keeper there, which sees that there is no prober, and outlives the one that it starts then."""
+    logs = {"logging": {"options": {"max-size": "1m"}}}
+    machine.apply({"containers": {"a": {**SLEEP, **logs, "healthcheck": checked("date")}}})
+    keeper = until(lambda: world.holder_of(machine.paths.keeper_lock))
+    for _ in range(2):
+        first = until(lambda: prober_of(machine))
+        os.kill(first, signal.SIGKILL)
+
+        def looks_and_starts_the_next(first=first):  # once no child of the killed one holds its lock any more
+            helpers.wake_keeper(machine.paths)
+            return prober_of(machine) not in (0, first)
+
+        until(looks_and_starts_the_next)
+    until(lambda: processes.first_child(keeper) == prober_of(machine))
+    assert world.holder_of(machine.paths.keeper_lock) == keeper
+    until(lambda: not world.zombies_of(machine.paths))
 
 
 def test_two_probers_are_never_at_work(machine):

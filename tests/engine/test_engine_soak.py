@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import queue
+import re
 import signal
 import threading
 from collections import Counter
@@ -17,22 +19,26 @@ import pytest
 from support import world
 from support.machine import until, until_gone
 
-from reconciler.engine.records import ContainerConfig, LinkConfig, MountConfig, PortConfig
+from reconciler.engine.containers.health import journal
+from reconciler.engine.kernel import processes, programs
+from reconciler.engine.records import ContainerConfig, HealthConfig, LinkConfig, MountConfig, PortConfig
 
 pytestmark = pytest.mark.kernel
 
 CYCLES = int(os.environ.get("RECONCILER_TEST_SOAK", "60"))
 AT_ONCE = 50 if CYCLES >= 1000 else 12
 WARM_UP = 2 * AT_ONCE
-ALLOWANCE = 6 << 20
-"""Bytes that a process may grow by meanwhile: fragments, a few caches. A kilobyte lost in each of a thousand cycles shows
-as a sixth of this, so the soak also compares its two halves."""
+ALLOWANCE = 1 << 20
+"""Bytes that a process may grow by in the second half: fragments, a few caches, which the first half has mostly filled.
 
-KINDS = ("sleep", "server", "volume", "child")
+A kilobyte lost in each of a thousand cycles is half of it; so is what is known of a container that is checked.
+"""
+
+KINDS = ("sleep", "server", "volume", "child", "checked")
 
 
 def configuration(name, number):
-    """One of several kinds of containers: published and linked, with an anonymous volume, with children that it leaves."""
+    """One of several kinds: published and linked, with an anonymous volume, with children that it leaves, checked."""
     kind = KINDS[number % len(KINDS)]
     more = {
         "sleep": {"command": ("sleep", "1000")},
@@ -43,18 +49,33 @@ def configuration(name, number):
             "restart": "always",
         },
         "child": {"command": ("sh", "-c", "(sleep 1000 &); (sleep 0.01 &); exec sleep 1000")},
+        "checked": {"command": ("sleep", "1000"), "health": HealthConfig(("CMD", "true"), interval=0.05)},
     }[kind]
     return ContainerConfig(name=name, image="tiny", stop_timeout=0.0, **more)
 
 
+ANCHOR = ContainerConfig(
+    name="anchor",
+    image="tiny",
+    command=("sleep", "1000"),
+    health=HealthConfig(("CMD", "true"), interval=0.5),
+    mounts=(MountConfig("anonymous", "", "/data"),),
+    log_max_size=1 << 20,
+)
+"""It is there all the time, and so are the prober, for its check, and the keeper, for its log."""
+
+
 def cycle(machine, number):
-    """Create, start, stop or kill, remove: by turns what ends a container."""
+    """Create, start, stop or kill, remove: by turns what ends a container, and whether a probe of it is at work then."""
     lifecycle, name = machine.engine.lifecycle, f"one{number}"
     container_id = lifecycle.create(configuration(name, number))
     lifecycle.start(container_id)
+    record = machine.record(name)
+    if record.config.health and number % 2:
+        until(lambda: journal.status(machine.paths, record) == "healthy", 120)
     if number % 3 == 0:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(machine.record(name).pid, signal.SIGKILL)  # behind its back, and perhaps it is restarted meanwhile
+            os.kill(record.pid, signal.SIGKILL)  # behind its back, and perhaps it is restarted meanwhile
     elif number % 3 == 1:
         lifecycle.stop(container_id)
     lifecycle.remove(container_id, force=True, with_volumes=True)
@@ -84,50 +105,73 @@ def cycles(machine, numbers):
         raise errors[0]
 
 
-def resident():
-    """Bytes of this process, without what is only kept to be used again."""
-    gc.collect()
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+class Process:
+    """One that is there all the time: this one, the keeper, the prober."""
+
+    def __init__(self, pid):
+        self.pid, self.started = pid, processes.start_time(pid)
+
+    def is_there(self):
+        return processes.start_time(self.pid) == self.started != 0
+
+    def memory(self):
+        """Bytes that are its own."""
+        with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("Private_")) << 10
+
+    def descriptors(self, folder):
+        """What is open, but for removed files of tests before, which the collector closes when it comes by."""
+        found = Counter()
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                path = os.readlink(f"/proc/{self.pid}/fd/{name}")
+                if folder in path or not path.endswith(" (deleted)"):
+                    found[re.sub(r":\[\d+\]", "", path)] += 1
+        return found
 
 
-def descriptors(machine):
-    """What is open, but for removed files of tests before, which the collector closes when it comes by."""
-    found = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if is_open(name)]
-    return sorted(path for path in found if machine.folder in path or not path.endswith(" (deleted)"))
-
-
-def is_open(name):
-    return os.path.lexists(f"/proc/self/fd/{name}")
-
-
-def of_anchor_only(machine, before):
-    """Whether the machine is as it was when only the anchor ran; monitors, links and the keeper need a moment."""
-    now = world.Snapshot(machine.paths)
-    keepers = (" keep ", "after.log", "RUN/locks/keeper")  # it comes when a container has ended, and stays for a while
-    return [line for line in before.difference(now) if not any(word in line for word in keepers)]
+def alone_with_anchor(paths):
+    """The whole state while nothing runs but the anchor, its monitor, the keeper and the prober; None while more does."""
+    found = world.Snapshot(paths)
+    return found if len(found.sections["processes"]) == len(("anchor", "monitor", "keeper", "prober")) else None
 
 
 def test_containers_come_and_go_and_leave_nothing(machine):
-    lifecycle = machine.engine.lifecycle
-    lifecycle.start(lifecycle.create(ContainerConfig(name="anchor", image="tiny", command=("sleep", "1000"))))
-    until(lambda: machine.state("anchor") == "running")
+    """Compared with the machine on which only the anchor has ever run; and the second half of the cycles with the first."""
+    paths, lifecycle = machine.paths, machine.engine.lifecycle
+    lifecycle.start(lifecycle.create(ANCHOR))
+    until(lambda: journal.status(paths, machine.record("anchor")) == "healthy")
+    alone = until(lambda: alone_with_anchor(paths))
+
+    def left():
+        programs.reap_detached()
+        return [*alone.difference(world.Snapshot(paths)), *world.zombies_of(paths, os.getpid())]
+
+    def settle():
+        assert not until_gone(left), "\n".join(left())
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what the C library only keeps to use it again
+
     cycles(machine, range(WARM_UP))
-    left = until_gone(
-        lambda: [line for line in world.processes_of(machine.paths).values() if "conmon" in line][1:], 30.0
-    )
-    assert not left
-    before, fds = world.Snapshot(machine.paths), descriptors(machine)
-    sizes = [resident()]
-    half = CYCLES // 2
-    for first in (0, half):
-        cycles(machine, range(1000 + first, 1000 + first + half))
-        sizes.append(resident())
-    left = until_gone(lambda: of_anchor_only(machine, before), 30.0)
-    assert not left, "\n".join(left)
-    assert not Counter(descriptors(machine)) - Counter(fds), "more than before is open"
-    assert sizes[2] - sizes[0] < ALLOWANCE
+    settle()
+    pids = {
+        "this": os.getpid(),
+        "keeper": world.holder_of(paths.keeper_lock),
+        "prober": world.holder_of(paths.prober_lock),
+    }
+    watched = {name: Process(pid) for name, pid in pids.items()}
+    opened = {name: one.descriptors(machine.folder) for name, one in watched.items()}
+    sizes = [{name: one.memory() for name, one in watched.items()}]
+    for half in (1, 2):
+        cycles(machine, range(half * CYCLES, half * CYCLES + CYCLES // 2))
+        settle()
+        sizes.append({name: one.memory() for name, one in watched.items()})
+    for name, one in watched.items():
+        figures = [size[name] for size in sizes]
+        print(f"{name}: {', '.join(f'{size / (1 << 20):.2f}' for size in figures)} MiB before, half way, at the end")
+        assert one.is_there(), f"{name} is another one"
+        assert not one.descriptors(machine.folder) - opened[name], f"more than before is open in {name}"
+        assert figures[2] - figures[1] < ALLOWANCE, f"{name} grows: {figures}"
     print(
-        f"cycles: {CYCLES}, {AT_ONCE} at a time; left behind: {len(left)}; file descriptors: {len(fds)} before and after"
+        f"{CYCLES} cycles, {AT_ONCE} at a time; descriptors: {', '.join(f'{k} {v.total()}' for k, v in opened.items())}"
     )
-    print(f"resident MiB before, half way, at the end: {', '.join(f'{size / (1 << 20):.1f}' for size in sizes)}")

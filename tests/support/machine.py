@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from support import world
 
+from reconciler.engine.kernel import programs
 from reconciler.engine.paths import Paths
 from reconciler.runtimes.embedded.console import EmbeddedConsole
 from reconciler.runtimes.embedded.runtime import EmbeddedRuntime
@@ -169,10 +170,15 @@ class Machine:
         try:
             end_keeper(self.paths)
             self.clean()
-            left = until_gone(lambda: world.leftovers(self.paths, tuple(self.ids)))
+            left = until_gone(self.leftovers)
         finally:
             self.sweep()
         return left
+
+    def leftovers(self) -> list[str]:
+        """What is left now, but for children of ours that have ended."""
+        programs.reap_detached()
+        return world.leftovers(self.paths, tuple(self.ids))
 
     def sweep(self) -> None:
         """By force, for what the product could not or was not asked to remove."""
@@ -180,7 +186,7 @@ class Machine:
         for pid in world.processes_of(self.paths):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        until_gone(lambda: list(world.processes_of(self.paths)))
+        until_gone(lambda: programs.reap_detached() or list(world.processes_of(self.paths)))
         for line in reversed(world.mounts.mounts_below(self.folder)):
             subprocess.run(["umount", "--lazy", line], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.paths.bridge], check=False, capture_output=True)

@@ -46,6 +46,32 @@ def processes_of(paths: Paths) -> dict[int, str]:
     return found
 
 
+def zombies_of(paths: Paths, *others: int) -> list[str]:
+    """Who has ended and was not waited for by whoever works for these roots, and `others`; not what a container leaves."""
+    ours = {pid for pid, line in processes_of(paths).items() if paths.run in line} | {*others}
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state == b"Z" and int(parent) in ours:
+            found.append(f"zombie {name} of {int(parent)}")
+    return found
+
+
+def holder_of(path: str) -> int:
+    """The process that holds the lock on this file, 0 where nobody does."""
+    try:
+        node = os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+    with open("/proc/locks", encoding="ascii") as file:
+        lines = [line.split() for line in file]
+    return next((int(one[4]) for one in lines if one[1] == "FLOCK" and one[5].endswith(f":{node}")), 0)
+
+
 def groups_of(paths: Paths) -> list[str]:
     """The cgroups of these roots, one for all hierarchies."""
     found = set()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.containers import catalog, helpers, logs, status
 from reconciler.engine.containers.health import journal, upkeep
 from reconciler.engine.containers.settle import has_work
-from reconciler.engine.kernel import locks, notify
+from reconciler.engine.kernel import locks, notify, programs
 from reconciler.kits.backoff import Pace
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Keeper:
             self._take_results()
             self._begin()
             self._rotate()
+            programs.reap_detached()
             if self._is_over():
                 break
             names = self._exits.names(self._pause())

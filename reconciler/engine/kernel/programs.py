@@ -11,6 +11,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from reconciler.engine.kernel import processes
 from reconciler.engine.kernel.effects import effect
 from reconciler.kits.frozen import Frozen
 
@@ -73,10 +74,28 @@ def spawn(
 
 def spawn_detached(argv: Sequence[str]) -> Started:
     """Start a program that goes on without us: own session, cwd /, nothing on its standard streams."""
-    process = spawn(argv, cwd="/")
-    # Nobody waits for it here; without this the interpreter warns of a child that still runs.
-    process.returncode = 0
+    return _detach(spawn(argv, cwd="/"))
+
+
+_detached: set[int] = set()
+"""Children that nobody waits for."""
+
+
+def _detach(process: Started) -> Started:
+    _detached.add(process.pid)
+    process.returncode = 0  # without this the interpreter warns of a child that still runs
     return process
+
+
+def reap_detached() -> None:
+    """Take leave of what was started detached and has ended: until then it is a zombie. For who goes on for long."""
+    for pid in tuple(_detached):
+        try:
+            if processes.try_reap(pid) is None:
+                continue
+        except ChildProcessError:
+            pass  # another thread was quicker
+        _detached.discard(pid)
 
 
 def run(
@@ -113,11 +132,9 @@ def spawn_sealed(argv: Sequence[str]) -> Started:
     """
     fd = _sealed(os.path.realpath(argv[0]))
     try:
-        process = spawn(argv, cwd="/", executable=f"/proc/self/fd/{fd}", pass_fds=(fd,))
+        return _detach(spawn(argv, cwd="/", executable=f"/proc/self/fd/{fd}", pass_fds=(fd,)))
     finally:
         os.close(fd)
-    process.returncode = 0  # as in spawn_detached
-    return process
 
 
 @effect
