@@ -130,7 +130,8 @@ def test_a_probe_is_locked_in_as_exec_is(machine, monkeypatch, capfd, program):
         "grep -E '^(Cap|Seccomp|NoNew|Groups)' /proc/self/status;"
         "for ns in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$ns; done;"
         "grep -E ':(memory|pids|devices):' /proc/self/cgroup; cat /proc/self/oom_score_adj;"
-        "unshare -m true 2>/dev/null && echo unshared; mknod /x b 8 0 2>/dev/null && cat /x 2>/dev/null && echo read; :"
+        "cat /proc/self/attr/current 2>&1;"
+        "unshare -m true 2>/dev/null && echo unshared; mknod /x b 8 0 2>/dev/null && cat /x 2>/dev/null && echo a device; :"
     )
     box = {**SLEEP, "user": "1000:100", "working_dir": "/tmp", "environment": {"A": "b c"}}
     config = {"containers": {"box": {**box, "healthcheck": {"test": ["CMD", "sh", "-c", what]}}, "root": SLEEP}}
@@ -147,8 +148,43 @@ def test_a_probe_is_locked_in_as_exec_is(machine, monkeypatch, capfd, program):
         assert (probe.code, probe.output) == (0, capfd.readouterr().out)
         assert "Seccomp:\t2\n" in probe.output
         assert "unshared" not in probe.output
-        assert "read" not in probe.output
+        assert "a device" not in probe.output
     assert "uid=1000(user) gid=100" in said(machine, "box").output
+
+
+def image_has_check(machine, **check):
+    """Have the image in the store have this check, as if it had come with it."""
+    with machine.engine.store.write() as connection:
+        connection.execute("UPDATE images SET config = json_set(config, '$.health', json(?))", [json.dumps(check)])
+    machine.restart()
+
+
+def pauses(machine, name):
+    """Seconds between the probes that are known."""
+    log = found(machine, name).log
+    return [after.start - before.end for before, after in zip(log, log[1:], strict=False)]
+
+
+def test_one_that_starts_is_probed_as_often_as_its_spec_or_its_image_says(machine):
+    """Where nobody says anything no pause is shorter than half a second, and none of the first few near a minute."""
+    image_has_check(machine, test=["CMD", "false"], interval=600.0, start_period=600.0, start_interval=60.0)
+    check = {"test": ["CMD", "false"], "start_period": "10m"}
+    document = {
+        "often": {**check, "start_interval": "50ms"},
+        "seldom": {**check, "start_interval": "1m30s"},
+        "image": {"retries": 2},
+    }
+    machine.apply({"containers": {name: {**SLEEP, "healthcheck": one} for name, one in document.items()}})
+    until(lambda: min(pauses(machine, "often"), default=1.0) < 0.4)
+    seen = {name: json.loads(machine.cli("inspect", name).out)[0]["Config"]["Healthcheck"] for name in document}
+    shown = {name: one["StartInterval"] for name, one in seen.items()}
+    assert shown == {"often": 50_000_000, "seldom": 90_000_000_000, "image": 60_000_000_000}
+    image_has_check(machine, test=["CMD", "false"], interval=600.0, start_period=600.0)
+    machine.apply({"name": "next", "containers": {"unsaid": {**SLEEP, "healthcheck": {"retries": 2}}}})
+    until(lambda: len(pauses(machine, "unsaid")) > 1)
+    assert min(pauses(machine, "unsaid")) >= 0.5
+    assert "StartInterval" not in json.loads(machine.cli("inspect", "unsaid").out)[0]["Config"]["Healthcheck"]
+    assert [found(machine, name).log for name in ("seldom", "image")] == [(), ()]
 
 
 def test_what_a_probe_leaves_running_ends_with_it(machine):
@@ -194,11 +230,7 @@ def test_probes_that_can_not_be_run_or_say_too_much(machine):
     assert (much.code, much.output) == (0, "x" * 4096 + "...")
     until(lambda: health(machine, "missing") == "unhealthy")
     # An image is hostile: a check of one that makes no sense is a check that fails, and says why.
-    with machine.engine.store.write() as connection:
-        connection.execute(
-            "UPDATE images SET config = json_set(config, '$.health', json(?))", ['{"test": ["curl", "x"]}']
-        )
-    machine.restart()
+    image_has_check(machine, test=["curl", "x"])
     machine.apply({"containers": {"odd": {**SLEEP, "healthcheck": {"interval": "100ms", "retries": 1}}}})
     assert "the image's health check begins with 'curl'" in said(machine, "odd").output
     until(lambda: health(machine, "odd") == "unhealthy")

@@ -410,7 +410,7 @@ def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
         "User": "www-data:33", "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Env": ["PATH=/bin", "E="],
         "Entrypoint": ["/entry", "--x"], "Cmd": None, "Volumes": {"/data": {}}, "WorkingDir": "/srv",
         "Labels": {"a": "b", "none": None}, "StopSignal": "SIGWINCH", "Unknown": 1,
-        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1_500_000_000, "Timeout": 0, "Retries": 3},
+        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1_500_000_000, "Timeout": 0, "StartInterval": 250_000_000, "Retries": 3},
     }  # fmt: skip
     parsed = configuration.parse(config_of([BASE], config=settings, created="2026-01-01T00:00:00Z"), "x")
     image = parsed.image("sha256:" + "1" * 64, ("abcd",), 7)
@@ -420,7 +420,7 @@ def test_a_configuration_is_read_once_and_kept_as_it_was_read(images):
     assert kept.exposed == ("53/udp", "80/tcp")
     assert kept.command == ()
     assert kept.labels == {"a": "b", "none": ""}
-    assert kept.health == HealthConfig(test=("CMD", "true"), interval=1.5, retries=3)
+    assert kept.health == HealthConfig(test=("CMD", "true"), interval=1.5, start_interval=0.25, retries=3)
 
 
 def test_every_port_may_be_exposed_once():

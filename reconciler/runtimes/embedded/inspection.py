@@ -232,10 +232,10 @@ def _config(record: Record, image: ImageConfig) -> dict[str, Any]:
 
 
 def _healthcheck(own: HealthConfig | None, image: ImageConfig) -> dict[str, Any]:
-    """The check as it is in force, what nobody said left out; times in nanoseconds."""
+    """The check as it is in force, what nobody said left out, as 0 does; times in nanoseconds."""
     theirs = image.health
     merged = {
-        name: next((found for one in (own, theirs) if one and (found := getattr(one, name)) not in (None, ())), None)
+        name: next((found for one in (own, theirs) if one and (found := getattr(one, name))), None)
         for name in ("test", "interval", "timeout", "start_period", "start_interval", "retries")
     }
     if not merged["test"]:
@@ -243,7 +243,7 @@ def _healthcheck(own: HealthConfig | None, image: ImageConfig) -> dict[str, Any]
     shown: dict[str, Any] = {"Test": list(merged.pop("test") or ())}
     for name, value in merged.items():
         if value is not None:
-            shown[name.title().replace("_", "")] = value if name == "retries" else int(value * 1e9)
+            shown[name.title().replace("_", "")] = value if name == "retries" else round(value * 1e9)
     return {"Healthcheck": shown}
 
 
