@@ -205,6 +205,13 @@ def _log_of(runtime: Runtime, stack: str, key: str) -> str:
     return "; its log ends with" + "".join(f"\n    | {line}" for line in lines) if lines else "; it wrote nothing"
 
 
+def _how(code: int | None, text: str) -> str:
+    """As the runtime's `settled` tells of an end."""
+    if code is None:
+        return text
+    return f"ended at once with exit code {code}{f': {text}' if text else ''}"
+
+
 def _ended(made: Plan, result: Result, runtime: Runtime) -> Iterator[tuple[str, ReconcilerError]]:
     """The containers that this pass started and that have failed since, each with the end of its log."""
     from reconciler.model.action import AwaitContainer, StartContainer  # noqa: PLC0415 - loaded by now
@@ -220,9 +227,7 @@ def _ended(made: Plan, result: Result, runtime: Runtime) -> Iterator[tuple[str, 
             yield (
                 key,
                 ReconcilerError(
-                    f"container {key} ended at once with exit code {code}"
-                    + (f": {text}" if text else "")
-                    + _log_of(runtime, made.stack, key),
+                    f"container {key} {_how(code, text)}{_log_of(runtime, made.stack, key)}",
                     code="ended-at-once",
                 ),
             )

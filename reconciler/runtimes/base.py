@@ -87,8 +87,10 @@ class Runtime(Protocol):
     def culprit(self, stack: str, key: str) -> str:
         """The last log lines of a container that failed, "" if there are none."""
 
-    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:
+    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int | None, str]]:
         """Wait until each just started container is seen at work or has ended; the ended: key -> (exit code, error).
+
+        No exit code: it did not end by itself, it was made to; `error` says why, of the container ("is ...").
 
         `deadline` is monotonic seconds. A container counts as at work once its process sleeps for the first time,
         so this is a few milliseconds for a server and no fixed wait for anybody.

@@ -406,13 +406,30 @@ def test_a_prober_that_is_killed_while_it_ends_a_container_has_that_done_by_the_
     assert machine.record("a").health_restarts == 1
 
 
-def test_a_restart_for_bad_health_is_told_as_such(machine):
-    check = checked(["CMD-SHELL", "echo no database; exit 1"], retries=1, on_unhealthy="restart")
-    machine.apply({"containers": {"a": {**SLEEP, "restart": "no", "healthcheck": check}}}, code=None)
-    record = until(lambda: (r := machine.record("a")).ailing and r)
-    now = machine.engine.containers.status(record)
-    assert machine.runtime._why(record, now).endswith("; its last probe said 'no database'")
-    until(lambda: machine.console.container("a").error.startswith("unhealthy, and restarted because of that"))
+def test_a_restart_for_bad_health_is_told_as_such(machine, monkeypatch):
+    """By the apply that started it, and by what looks at it meanwhile; not as if it had ended by itself."""
+    check = checked("test ! -e /sick || { echo no database; exit 1; }", retries=1, on_unhealthy="restart")
+    path = machine.spec({"containers": {"a": {**SLEEP, "restart": "no", "healthcheck": check}}})
+    settled, listed = machine.runtime.settled, []
+
+    def once_it_has_been_ended(stack, keys, deadline):
+        with machine.engine.lifecycle.lock(machine.record("a").id):  # and can't be started again yet
+            machine.exec("a", "touch", "/sick")
+            until(lambda: machine.state("a") == "exited")
+            listed.extend(json.loads(machine.cli("ps", "-a", "--json").out))
+            return settled(stack, keys, deadline)
+
+    monkeypatch.setattr(machine.runtime, "settled", once_it_has_been_ended)
+    for name, value in machine.environment.items():
+        monkeypatch.setenv(name, value)
+    done = converge(path, machine.runtime, Manner("test"), PassReporter())
+    assert str(done.error()) == (
+        "container a is unhealthy and is restarted because of that, once so far;"
+        " its last probe said 'no database'; it wrote nothing"
+    )
+    assert [one["error"] for one in listed] == ["unhealthy, and restarted because of that, once so far"]
+    again = re.compile(r"unhealthy, and restarted because of that, \d+ times in a row so far")
+    until(lambda: again.fullmatch(machine.console.container("a").error))
 
 
 def test_the_pieces_of_a_line_are_one_in_the_excerpt_of_a_log(machine):

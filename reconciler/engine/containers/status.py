@@ -116,15 +116,24 @@ def _has_met_its_limit(paths: Paths, record: Record) -> bool:
 
 def why(record: Record, now: Status) -> str:
     """Why a container is not as it should be, in words: its last start's error, memory or its health; "" = nothing known."""
-    if record.ailing and not record.error and not now.oom:
-        count = record.health_restarts
-        return "unhealthy, and restarted because of that" + (f" {count} times in a row" if count > 1 else "")
+    if is_treated(record, now):
+        return f"unhealthy, and restarted because of that, {times_in_a_row(record)} so far"
     if record.error or not now.oom:
         return record.error
     from reconciler.kits.units import binary_size  # noqa: PLC0415 - hardly ever
 
     limit = record.config.resources.memory
     return f"out of memory: {f'limit {binary_size(limit)}' if limit else 'the machine had no more'}"
+
+
+def is_treated(record: Record, now: Status) -> bool:
+    """Whether it is ended and started again because it is unhealthy, and for no other reason that is known."""
+    return record.ailing and not record.error and not now.oom
+
+
+def times_in_a_row(record: Record) -> str:
+    """How often it has been restarted because it is unhealthy, in words."""
+    return "once" if record.health_restarts == 1 else f"{record.health_restarts} times in a row"
 
 
 def may_drift(paths: Paths, record: Record) -> bool:

@@ -248,9 +248,9 @@ class EmbeddedRuntime:
         text = b"".join(line.data + (b"" if line.partial else b"\n") for line in lines)
         return text.removesuffix(b"\n").decode("utf-8", "replace")
 
-    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:
+    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int | None, str]]:
         """Wait until each container is at work or has ended; see the port."""
-        ended: dict[str, tuple[int, str]] = {}
+        ended: dict[str, tuple[int | None, str]] = {}
         deadline = min(deadline, time.monotonic() + _LONGEST_START)
         for key in keys:
             record = self._record(stack, key)
@@ -259,10 +259,7 @@ class EmbeddedRuntime:
                 if now.state in (catalog.EXITED, catalog.RESTARTING):
                     code = now.exit_code if now.exit_code is not None else record.exit_code
                     if code is not None or not status.monitor_lives(record) or time.monotonic() > deadline:
-                        ended[key] = (
-                            code if code is not None else -1,
-                            self._why(record, now) if code or record.ailing else record.error,
-                        )
+                        ended[key] = self._how_it_ended(record, now, -1 if code is None else code)
                         break
                     # its monitor is about to say how it ended
                 elif status.is_at_work(record) or time.monotonic() > deadline:
@@ -271,15 +268,16 @@ class EmbeddedRuntime:
                 record = self._record(stack, key)
         return ended
 
-    def _why(self, record: Record, now: status.Status) -> str:
-        why = status.why(record, now)
-        if why and record.ailing:
-            from reconciler.engine.containers.health import journal  # noqa: PLC0415 - only for who is unhealthy
+    def _how_it_ended(self, record: Record, now: status.Status, code: int) -> tuple[int | None, str]:
+        """As `settled` tells of it."""
+        why = status.why(record, now) if code or record.ailing else record.error
+        if not status.is_treated(record, now):
+            return code, why
+        from reconciler.engine.containers.health import journal  # noqa: PLC0415 - only for who is unhealthy
 
-            found = journal.read(self.engine.paths, record)
-            if found and found.log:
-                why += f"; its last probe said {quote(found.log[-1].output.strip(), 200)}"
-        return why
+        found = journal.read(self.engine.paths, record)
+        said = f"; its last probe said {quote(found.log[-1].output.strip(), 200)}" if found and found.log else ""
+        return None, f"is unhealthy and is restarted because of that, {status.times_in_a_row(record)} so far{said}"
 
     def tidy(self) -> None:
         """Give back bridge and firewall table once no container is left."""

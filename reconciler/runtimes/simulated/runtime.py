@@ -124,7 +124,7 @@ class Simulated(Drift):
         found = self.world.find(stack, key)
         return "\n".join(found.log[-10:]) if found else ""
 
-    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int, str]]:  # noqa: ARG002
+    def settled(self, stack: str, keys: Sequence[str], deadline: float) -> dict[str, tuple[int | None, str]]:  # noqa: ARG002
         """Those of the containers that have ended."""
         found = {key: self.world.find(stack, key) for key in keys}
         return {key: (c.exit_code or 0, c.error) for key, c in found.items() if c and c.state == EXITED}
