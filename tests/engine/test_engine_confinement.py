@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 
 import pytest
@@ -141,6 +142,28 @@ def test_a_filter_lets_through_what_capabilities_allow_and_a_profile_replaces_it
             box.run("rmdir /new", name)
     # The filter is the container's: exec with all capabilities has it as well.
     assert not seen("default", privileged=True)["unshared"]
+
+
+def test_the_first_process_itself_is_refused_a_call_at_its_start_and_at_each_restart(box, machine):
+    """Not only what exec starts: what the container runs, whoever starts it."""
+    tries = "unshare -U true && echo unshared; grep Seccomp: /proc/self/status; echo tried; exec sleep 1000"
+    box.make("filtered", command=("sh", "-c", tries), restart="always")
+    box.make("bare", command=("sh", "-c", tries), security=SecurityConfig(seccomp="unconfined"))
+    # crun's filter refuses with EPERM, as Docker's does
+    refused, allowed = "unshare: unshare(0x10000000): Operation not permitted", "unshared"
+
+    def said(name, times):
+        until(lambda: machine.cli("logs", name).out.count("tried") == times)
+        ran = machine.cli("logs", name)
+        return sorted({*(ran.out + ran.err).splitlines()} - {"tried"}), ran.out.count("Seccomp:")
+
+    for times in (1, 2):
+        assert said("filtered", times) == (["Seccomp:\t2", refused], times)
+        assert said("bare", times) == (["Seccomp:\t0", allowed], times)
+        box.restart("filtered")
+        box.restart("bare")
+    os.kill(machine.record("filtered").pid, signal.SIGKILL)  # and when its policy starts it again
+    assert said("filtered", 4) == (["Seccomp:\t2", refused], 4)
 
 
 def test_no_new_privileges_holds_for_the_first_process_and_exec(box):

@@ -12,7 +12,7 @@ from support.machine import until
 
 from reconciler.engine.containers import runtime, statistics
 from reconciler.engine.containers.runtime import find_program
-from reconciler.engine.kernel import cgroups, effects
+from reconciler.engine.kernel import cgroups, effects, processes
 from reconciler.engine.records import ContainerConfig, ResourceConfig
 from reconciler.loop.resolve import read
 from reconciler.model.action import UpdateContainer
@@ -79,13 +79,11 @@ def test_limits_are_the_cgroups(machine, monkeypatch, program):
 
 
 def test_hogs_stop_at_their_limits(machine):
-    """Memory: killed; processes: no more than its share; processor: throttled."""
-    bomb = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 1000 & done; sleep 1000"
+    """Memory: killed; processor: throttled."""
     machine.apply(
         {
             "containers": {
                 "eater": {**SLEEP, "command": ["sh", "-c", "head -c 64m /dev/zero | tail"], "mem_limit": "16m"},
-                "bomb": {**SLEEP, "command": ["sh", "-c", bomb], "pids_limit": 10},
                 "spinner": {**SLEEP, "command": ["sh", "-c", "while :; do :; done"], "cpus": "0.05"},
             }
         },
@@ -93,11 +91,38 @@ def test_hogs_stop_at_their_limits(machine):
     )
     until(lambda: machine.state("eater") == "exited")
     assert inspected(machine, "eater")["State"]["OOMKilled"]
-    bombs = group(machine, "bomb")
-    until(lambda: cgroups.read(bombs, "pids.events") != "max 0" or machine.state("bomb") == "exited")
-    assert int(cgroups.read(bombs, "pids.current") or 0) <= 10
     throttled = group(machine, "spinner")
     until(lambda: dict(line.split() for line in cgroups.read(throttled, "cpu.stat").splitlines())["nr_throttled"] > "0")
+
+
+BOMB = """trap 'exec sh -c "$BOMB"' EXIT; while :; do sh -c "$BOMB" & done"""
+"""A shell ends when it can't fork; this one begins anew."""
+
+
+@pytest.mark.parametrize("end", [["rm", "-f", "bomb"], ["down", "stack"]], ids=lambda verbs: verbs[0])
+def test_a_fork_bomb_stops_at_its_limit_harms_nobody_and_can_be_removed(machine, end):
+    """It forks as fast as it can, without waiting for anything; who is not in it forks as ever."""
+    bomb = {**SLEEP, "command": ["sh", "-c", BOMB], "environment": {"BOMB": BOMB}, "pids_limit": 60, "cpus": "0.3"}
+    machine.apply({"containers": {"bomb": bomb, "other": {**SLEEP, "pids_limit": 5}}}, code=None)
+    bombs = group(machine, "bomb")
+
+    def refused():
+        """How often it was kept from forking; never are there more than it may have."""
+        assert int(cgroups.read(bombs, "pids.current")) <= 60
+        return int(cgroups.read(bombs, "pids.events").split()[1])
+
+    until(lambda: refused() > 1000)
+    assert machine.state("bomb") == "running"
+    assert machine.exec("other", "sh", "-c", "sleep 0 & wait; echo fine") == "fine\n"
+    assert cgroups.read(group(machine, "other"), "pids.events") == "max 0"
+    before = refused()
+    until(lambda: refused() > before)
+    members = cgroups.members(bombs)
+    assert len(members) > 1
+    machine.cli(*end)
+    assert "bomb" not in {one.name for one in machine.console.containers()}
+    assert not any(os.path.exists(f"/proc/{pid}") and processes.start_time(pid) for pid in members)
+    assert cgroups.members(bombs) == set()
 
 
 def test_ulimits_shm_size_and_kernel_parameters_are_seen_inside(machine):
