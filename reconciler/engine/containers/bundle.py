@@ -83,15 +83,22 @@ def mount_layers(paths: Paths, container_id: str, image: ImageConfig, target: st
 
 
 def user_of(root: Rooted, spec: str, groups: Sequence[str] = ()) -> User:
-    """The user, with further `groups`, looked up in the image's own files."""
+    """The user, with further `groups`, looked up in the image's own files. Raises ReconcilerError."""
     return users.resolve(spec, _text(root, "/etc/passwd"), _text(root, "/etc/group"), groups)
 
 
 def _text(root: Rooted, path: str) -> str:
     try:
         return root.read_file(path, 8 << 20).decode("utf-8", "replace")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        # OCI runtimes read them as well, and would wait at a fifo for ever.
+        raise ReconcilerError(
+            f"{path} in the container can't be read: {error.strerror}",
+            code="user",
+            hint="it must be a file, or not be there",
+        ) from error
 
 
 def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str], network: NetworkFiles) -> None:
@@ -108,7 +115,8 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
             *mounting.bind_mounts(paths, record.mounts),
             *mounting.tmpfs_mounts(config, root),
         ]
-        mounting.check_kinds(mounted, root)
+        names = _write_names(paths.names(record.id), network, read_only=config.security.read_only)
+        mounting.make_targets([*mounted, *names], root)
         _make_working_dir(root, working_dir, mounted)
         process = Process(
             effective.arguments_of(config, image),
@@ -124,7 +132,7 @@ def write(paths: Paths, record: Record, image: ImageConfig, links: Sequence[str]
     if config.init:
         mounted.append(BindMount(need_init(), INIT, read_only=True))
         process = replace(process, arguments=(INIT, "--", *process.arguments))
-    mounted += _write_names(paths.names(record.id), network, read_only=config.security.read_only)
+    mounted += names
     document = oci.configuration(
         process,
         rootfs=root_folder(paths, record.id),

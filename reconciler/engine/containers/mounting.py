@@ -6,6 +6,7 @@ Which volume goes where is decided in the transaction that makes the container; 
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog
@@ -162,6 +163,7 @@ def bind_mounts(paths: Paths, mounts: tuple[ResolvedMount, ...]) -> list[BindMou
     return binds
 
 
+_SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
 _SAFE = ("nosuid", "nodev", "noexec")
 _PAIRS = (("rw", "ro"), ("suid", "nosuid"), ("dev", "nodev"), ("exec", "noexec"))
 
@@ -194,21 +196,66 @@ def _mode_of(root: Rooted, path: str) -> int:
         return 0o1777
 
 
-def check_kinds(mounts: Sequence[BindMount | TmpfsMount], root: Rooted) -> None:
-    """Raise ReconcilerError where a file would be mounted over a folder of the image or the other way round."""
+def make_targets(mounts: Sequence[BindMount | TmpfsMount], root: Rooted) -> None:
+    """Make what is missing in the image of the places that are mounted on, wherever links lead inside.
+
+    OCI runtimes differ in which links to nothing they follow. What lies on another mount is left to them. Raises
+    ReconcilerError where a file would be mounted over a folder or the other way round, or something is in the way.
+    """
+    for folder in _SYSTEM_FOLDERS:
+        _check_system_folder(root, folder)
+    others = [*_SYSTEM_FOLDERS, *(mount.target for mount in mounts)]
     for mount in mounts:
+        is_folder = isinstance(mount, TmpfsMount) or os.path.isdir(mount.source)
         try:
-            target_is_folder = (root.stat(mount.target).st_mode & 0o170000) == 0o040000
-        except OSError:
+            mode = root.stat(mount.target).st_mode
+        except FileNotFoundError:
+            if not any(mount.target.startswith(other + "/") for other in others):
+                _make_target(mount, root, is_folder=is_folder)
             continue
-        if isinstance(mount, TmpfsMount):
-            source, is_folder = "a tmpfs", True
-        else:
-            source, is_folder = mount.source, os.path.isdir(mount.source)
-        if is_folder != target_is_folder:
-            kinds = ("a file", "a folder") if target_is_folder else ("a folder", "a file")
+        except OSError as error:
+            raise _in_the_way(mount, error) from error
+        if is_folder != stat.S_ISDIR(mode):
+            kinds = ("a folder", "a file") if is_folder else ("a file", "a folder")
+            source = "a tmpfs" if isinstance(mount, TmpfsMount) else mount.source
             raise ReconcilerError(
                 f"{source} is {kinds[0]} and {mount.target} in the image is {kinds[1]}: it can't be mounted there",
-                code="tmpfs" if isinstance(mount, TmpfsMount) else "mount",
+                code=_kind(mount),
                 hint="mount a file onto a file and a folder onto a folder",
             )
+
+
+def _check_system_folder(root: Rooted, path: str) -> None:
+    """Links there are nobody's honest wish: following /dev, runc 1.1 makes links and devices outside of the image."""
+    try:
+        mode = root.stat(path, follow=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        raise ReconcilerError(
+            f"{path} in the image is {'a link' if stat.S_ISLNK(mode) else 'a file'}, not a folder",
+            code="mount",
+            hint="the kernel's own file systems are mounted there; use another image",
+        )
+
+
+def _make_target(mount: BindMount | TmpfsMount, root: Rooted, *, is_folder: bool) -> None:
+    try:
+        if is_folder:
+            root.makedirs(mount.target)
+        else:
+            root.ensure_file(mount.target)
+    except OSError as error:
+        raise _in_the_way(mount, error) from error
+
+
+def _in_the_way(mount: BindMount | TmpfsMount, error: OSError) -> ReconcilerError:
+    return ReconcilerError(
+        f"nothing can be mounted at {mount.target} in the container: {error.strerror}",
+        code=_kind(mount),
+        hint="the image has something else in the way, or links that lead in a circle",
+    )
+
+
+def _kind(mount: BindMount | TmpfsMount) -> str:
+    return "tmpfs" if isinstance(mount, TmpfsMount) else "mount"
