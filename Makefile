@@ -82,7 +82,7 @@ torture: dev images ## kill `apply` before and after every single effect (minute
 .PHONY: fuzz
 fuzz: dev ## feed strangers' bytes to all that takes them, guided by coverage (SECONDS=60 each; ONLY=layer)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	@cd tests/fuzz && for target in $(or $(ONLY),layer archive stream image_configuration passwd reference spec); do \
+	@cd tests/fuzz && for target in $(or $(ONLY),$$(PYTHONPATH=../.. ../../$(BIN)/python -c 'import targets; print(*targets.TARGETS)')); do \
 		../../$(BIN)/python fuzz.py $$target $(or $(SECONDS),60); done
 
 .PHONY: soak

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import os
 import shutil
 import tarfile
 import tempfile
+from types import SimpleNamespace
 
 from reconciler.engine.containers import users
-from reconciler.engine.images import configuration, streams
+from reconciler.engine.images import configuration, platforms, streams
 from reconciler.engine.images.catalog import Images
+from reconciler.engine.images.registry import credentials, manifests
+from reconciler.engine.images.registry.client import Document, Endpoint, Repository
+from reconciler.engine.images.registry.wire import Wire, _Connection
 from reconciler.engine.images.unpack import unpack
 from reconciler.engine.kernel.rooted import open_root
 from reconciler.engine.paths import Paths
 from reconciler.engine.store import Store
 from reconciler.kits import references
+from reconciler.kits.configuration import Configuration
 from reconciler.kits.errors import ReconcilerError
 from reconciler.sources.files import FileTree
 from reconciler.spec.resolve import load_stack
@@ -129,6 +135,92 @@ def spec(data):
             load_stack(FileTree(path), {})
 
 
+def copied(data):
+    """A tar that `cp` unpacks into a folder in use."""
+    with playground() as folder, tempfile.TemporaryFile() as file:
+        os.makedirs(os.path.join(folder, "d", "inner"))
+        for name in ("f", "d/g", "h"):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as made:
+                made.write("there")
+        os.symlink("../canary", os.path.join(folder, "d", "f"))
+        os.symlink("..", os.path.join(folder, "up"))
+        file.write(mended(data))
+        file.flush()
+        with contextlib.suppress(ReconcilerError), open_root(folder) as root:
+            unpack(streams.Span.whole(file.fileno()), root, LIMITS, "archive", live=True)
+
+
+def manifest(data):
+    """What a registry says of an image, apart by NUL: index, manifest, configuration, each behind a line with its type.
+
+    Digests are not compared here, or nothing that is damaged would be read.
+    """
+    parts = iter([*data.split(b"\0"), *[b""] * 9])
+
+    def document(*_):
+        kind, _, text = next(parts).partition(b"\n")
+        return Document(text, "sha256:" + 64 * "0", kind.decode("latin-1"))
+
+    repository = SimpleNamespace(manifest=document, document=lambda *_: document().data)
+    with contextlib.suppress(ReconcilerError):
+        found = manifests.find(repository, "1", platforms.wanted("linux/amd64"), LIMITS, "app:1")
+        assert len(found.layers) == len(found.parsed.diff_ids)
+        assert all(0 <= layer.size <= LIMITS.bytes for layer in found.layers)
+        assert all(
+            configuration.is_digest(blob) for blob in (found.config_digest, *(one.digest for one in found.layers))
+        )
+
+
+class _Canned(Wire):
+    """No network: each request is answered by the next of several answers, byte for byte."""
+
+    def __init__(self, answers):
+        super().__init__(Configuration(), SimpleNamespace(check=int, sleep=id, left=9.0, release=id))
+        self._answers = iter([*answers, *[b""] * 99])
+
+    def _take(self, site, proxy):
+        made = _Connection(self, site, proxy)
+        answer = next(self._answers)
+        made.connect = lambda: setattr(
+            made, "sock", SimpleNamespace(makefile=lambda _: io.BytesIO(answer), sendall=len, close=int)
+        )
+        return made, False
+
+
+def challenge(data):
+    """Raw answers of a registry and a token server, apart by NUL: who asks for what, the token, then what it is for."""
+    endpoint = Endpoint("https://registry.example.com", "registry.example.com")
+    given = credentials.Credentials("ann", "secret")
+    wire = _Canned(data.split(b"\0"))
+    with contextlib.suppress(ReconcilerError):
+        found = Repository(wire, endpoint, "app", "app:1", given).manifest("1")
+        assert found.digest == "sha256:" + hashlib.sha256(found.data).hexdigest()
+
+
+def docker_configuration(data):
+    """Docker's config.json; what is found in it can be sent."""
+    with playground() as folder, _environment("DOCKER_CONFIG", folder), _environment("PATH", folder):
+        with open(os.path.join(folder, "config.json"), "wb") as file:
+            file.write(data)
+        for registry in ("docker.io", "registry.example.com"):
+            with contextlib.suppress(ReconcilerError):
+                found = credentials.find(registry)
+                wire = _Canned([CHALLENGED])
+                Repository(wire, Endpoint(f"https://{registry}", registry), "app", "app:1", found).manifest("1")
+
+
+@contextlib.contextmanager
+def _environment(name, value):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
 def _tar(*names):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -162,6 +254,38 @@ ARCHIVE = _tar(
     ("l.tar", tarfile.REGTYPE, LAYER, ""),
     ("manifest.json", tarfile.REGTYPE, _MANIFEST, ""),
 )
+_DIGEST = {"digest": "sha256:" + 64 * "2", "size": 100}
+_OCI = "application/vnd.oci.image.{}.v1+json"
+MANIFEST = json.dumps({
+    "schemaVersion": 2, "mediaType": _OCI.format("manifest"), "config": {**_DIGEST, "mediaType": _OCI.format("config")},
+    "layers": [{**_DIGEST, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}],
+}).encode()  # fmt: skip
+INDEX = json.dumps({
+    "schemaVersion": 2, "mediaType": _OCI.format("index"), "manifests": [
+        {**_DIGEST, "platform": {"os": "linux", "architecture": "amd64", "variant": "v1"}},
+        {**_DIGEST, "platform": {"os": "unknown", "architecture": "unknown"},
+         "annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+    ],
+}).encode()  # fmt: skip
+
+
+def _said(kind, text):
+    return _OCI.format(kind).encode() + b"\n" + text
+
+
+CHALLENGED = (
+    b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n"
+    b'WWW-Authenticate: Basic realm="a", Bearer realm="https://auth.example.com/token?a=b",service="hub",scope="a:b:pull"\r\n\r\n'
+)
+_GIVEN = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n"
+_TOKEN = b'{"token": "abc", "access_token": "abc", "expires_in": 300}'
+_BUSY = (
+    b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" + b'{"errors": [{"code": "A", "message": "b"}]}'
+)
+AUTHS = {
+    "https://index.docker.io/v1/": {"auth": "YW5uOnNlY3JldA=="},
+    "registry.example.com": {"username": "ann", "password": "secret", "identitytoken": "", "registrytoken": ""},
+}
 SPEC = b"""apiVersion: reconciler/v1
 kind: Stack
 name: shop
@@ -179,4 +303,31 @@ TARGETS = {
     "passwd": (passwd, (b"app:g\0app:x:1:2:n:/home:/bin/sh\n\0g:x:7:app,b\n", b"5:6\0\0")),
     "reference": (reference, (b"localhost:5000/a/b:tag@sha256:" + 64 * b"0", b"mariadb")),
     "spec": (spec, (SPEC,)),
+    "copied": (copied, (LAYER,)),
+    "manifest": (
+        manifest,
+        (
+            b"\0".join([_said("index", INDEX), _said("manifest", MANIFEST), _said("config", CONFIGURATION)]),
+            b"\0".join([_said("manifest", MANIFEST), _said("config", CONFIGURATION)]),
+        ),
+    ),
+    "challenge": (
+        challenge,
+        (
+            b"\0".join([CHALLENGED, _GIVEN + _TOKEN, _GIVEN + MANIFEST]),
+            b"\0".join([CHALLENGED, _GIVEN + _TOKEN.replace(b"300", b"9" * 400), _GIVEN]),
+            b"\0".join([_BUSY, CHALLENGED.replace(b"Basic", b"Other"), _GIVEN + b'{"details": "no"}', _GIVEN]),
+        ),
+    ),
+    "docker_configuration": (
+        docker_configuration,
+        (
+            json.dumps({"auths": AUTHS}).encode(),
+            json.dumps({"auths": AUTHS, "credsStore": "nosuch", "credHelpers": {"registry.example.com": "x"}}).encode(),
+            json.dumps({"credsStore": "a\0b", "auths": AUTHS}).encode(),
+            json.dumps({"auths": {"registry.example.com": {"username": "\ud800", "password": "a"}}}).encode(),
+            json.dumps({"auths": {"registry.example.com": {"registrytoken": "a\nb"}}}).encode(),
+            json.dumps({"auths": {"registry.example.com": {"identitytoken": "\ud800"}}}).encode(),
+        ),
+    ),
 }

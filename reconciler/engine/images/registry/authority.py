@@ -161,7 +161,7 @@ def _token(data: bytes, server: Site) -> tuple[str, float]:
         document = json.loads(data)
         token = document.get("token") or document.get("access_token")
         life = float(document.get("expires_in") or _LEAST_LIFE)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         token, life = None, _LEAST_LIFE
     if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
         raise WireError(f"the token server {server} answers without a token", passing=False)

@@ -69,6 +69,16 @@ def find(registry: str) -> Credentials | None:
     return None
 
 
+def usable(found: Credentials, where: str) -> Credentials:
+    """The same, if it can be sent at all: text of UTF-8, and a token that fits a header; `where` names it in the error."""
+    texts = (found.username, found.password, found.identity_token)
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        raise _fault(f"{where} is not UTF-8")
+    if not all("!" <= character <= "~" for character in found.registry_token):
+        raise _fault(f"{where}: registrytoken is no token")
+    return found
+
+
 def store(registry: str, username: str, password: str) -> str:
     """Keep a user name and a password, by the helper that is set up or in the file; where they are: a path, or a helper."""
     path = config_file()
@@ -147,7 +157,7 @@ def _decoded(entry: dict[str, Any], name: str, path: str) -> Credentials | None:
     found = Credentials(
         username, password, str(entry.get("identitytoken") or ""), str(entry.get("registrytoken") or "")
     )
-    return found if found != Credentials() else None
+    return usable(found, f"{path}: what is stored for {printable(name)}") if found != Credentials() else None
 
 
 def _helper(document: dict[str, Any], key: str) -> str:
@@ -172,9 +182,9 @@ def _ask(helper: str, key: str) -> Credentials | None:
         username, secret = found["Username"], found["Secret"]
     except (ValueError, TypeError, KeyError):
         raise _fault(f"{_program(helper)} answers with what is not JSON with Username and Secret") from None
-    if username == _TOKEN_USER:
-        return Credentials(identity_token=str(secret))
-    return Credentials(str(username), str(secret)) if secret else None
+    token = username == _TOKEN_USER
+    given = Credentials(identity_token=str(secret)) if token else Credentials(str(username), str(secret))
+    return usable(given, f"what {_program(helper)} answers") if secret else None
 
 
 def _run(helper: str, command: str, text: str) -> str:

@@ -19,7 +19,7 @@ def login(registry: str, username: str, password: str) -> str:
     Raises `ReconcilerError`: "denied", "unreachable", "registry", "credentials".
     """
     settings = configuration.load()
-    given = credentials.Credentials(username, password)
+    given = credentials.usable(credentials.Credentials(username, password), "the user name or the password")
     with Watch(never, _LONGEST) as watch:
         wire = Wire(settings, watch)
         try:

@@ -11,6 +11,7 @@ import contextlib
 import glob
 import http.client
 import os
+import re
 import ssl
 import threading
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[^\x00-\x20\x7f]+")
+"""What http.client takes for a host."""
 
 
 class WireError(Exception):
@@ -61,7 +64,7 @@ class Site(NamedTuple):
             port = parts.port
         except ValueError:
             raise WireError(f"{quote(url, 200)} is not an address", passing=False) from None
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in _PORTS or not parts.hostname or not _HOST.fullmatch(parts.hostname):
             raise WireError(f"{quote(url, 200)} is not an address of HTTP", passing=False)
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
