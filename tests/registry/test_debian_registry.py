@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import ssl
 import subprocess
 from contextlib import contextmanager
@@ -33,18 +34,18 @@ def serving(machine, **options):
         yield address
 
 
-def authority(folder):
-    """A certificate for 127.0.0.1 and the authority that signed it: paths by name."""
+def authority(folder, *, names="IP:127.0.0.1,DNS:localhost", days=2):
+    """A certificate for 127.0.0.1 and the authority that signed it: paths by name. Over before it began: `days` < 0."""
     os.makedirs(folder, exist_ok=True)
     paths = {name: os.path.join(folder, name) for name in ("ca.crt", "ca.key", "web.crt", "web.key", "web.csr", "ext")}
     with open(paths["ext"], "w", encoding="ascii") as file:
-        file.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        file.write(f"subjectAltName={names}\n")
     new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     commands = [
         [*new, "-x509", "-days", "2", "-subj", "/CN=Test authority", "-keyout", paths["ca.key"], "-out", paths["ca.crt"],
          "-addext", "keyUsage=critical,keyCertSign"],
         [*new, "-subj", "/CN=localhost", "-keyout", paths["web.key"], "-out", paths["web.csr"]],
-        ["openssl", "x509", "-req", "-days", "2", "-in", paths["web.csr"], "-CA", paths["ca.crt"],
+        ["openssl", "x509", "-req", "-days", str(days), "-in", paths["web.csr"], "-CA", paths["ca.crt"],
          "-CAkey", paths["ca.key"], "-CAcreateserial", "-extfile", paths["ext"], "-out", paths["web.crt"]],
     ]  # fmt: skip
     for command in commands:
@@ -169,22 +170,76 @@ def test_login_without_a_password_or_a_terminal_says_what_is_missing(machine):
     assert "not a registry" in machine.cli("login", "-u", "a", "-p", "b", "no/registry", code=125).err
 
 
-def test_tls_with_an_authority_of_ones_own(machine):
+def test_tls_with_an_authority_of_ones_own(machine, certificates):
     paths = authority(os.path.join(machine.folder, "authority"))
     with serving(machine, certificate=paths["web.crt"], key=paths["web.key"]) as address:
         context = ssl.create_default_context(cafile=paths["ca.crt"])
         Pusher(address, context=context).archive("tools/tiny", "1", image("tiny"))
         name = f"{address}/tools/tiny:1"
-        certificates = os.path.join(machine.folder, "certs.d")
-        configuration = os.path.join(machine.folder, "config.yaml")
-        with open(configuration, "w", encoding="utf-8") as file:
-            file.write(f"certificates: {certificates}\n")
-        machine.environment["RECONCILER_CONFIG"] = configuration
         ran = machine.cli("pull", name, code=1)
         assert "not trusted" in ran.err
-        assert f"{certificates}/{address}/ca.crt" in ran.err
-        os.makedirs(os.path.join(certificates, address))
-        os.link(paths["ca.crt"], os.path.join(certificates, address, "ca.crt"))
+        assert f"{certificates(address)}/ca.crt" in ran.err
+        os.link(paths["ca.crt"], os.path.join(certificates(address), "ca.crt"))
+        assert machine.cli("pull", "-q", name).out == f"{name}\n"
+
+
+@pytest.fixture
+def certificates(machine):
+    """A function that names the folder for a registry's certificates."""
+    folder, configuration = (os.path.join(machine.folder, name) for name in ("certs.d", "config.yaml"))
+    with open(configuration, "w", encoding="utf-8") as file:
+        json.dump({"certificates": folder}, file)
+    machine.environment["RECONCILER_CONFIG"] = configuration
+
+    def of(address):
+        os.makedirs(path := os.path.join(folder, address), exist_ok=True)
+        return path
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("certificate", "why", "advice"),
+    [
+        ({"names": "DNS:registry.example.com"}, "IP address mismatch", "use a name that it was issued for"),
+        ({"days": -1}, "certificate has expired", "has to renew it, unless this machine's clock is wrong"),
+    ],
+)
+def test_a_certificate_for_others_or_of_yesterday_is_told_with_what_to_do(
+    machine, certificates, certificate, why, advice
+):
+    paths = authority(os.path.join(machine.folder, "authority"), **certificate)
+    with serving(machine, certificate=paths["web.crt"], key=paths["web.key"]) as address:
+        os.link(paths["ca.crt"], os.path.join(certificates(address), "ca.crt"))
+        ran = machine.cli("pull", f"{address}/tools/tiny:1", code=1)
+    assert f"the certificate of {address} is not trusted: {why}" in ran.err
+    assert advice in ran.err
+    assert "ca.crt" not in ran.err, "the authority is not what is wrong"
+
+
+def test_a_registry_that_asks_for_a_certificate_of_its_clients(machine, certificates):
+    paths = authority(os.path.join(machine.folder, "authority"))
+    stranger = authority(os.path.join(machine.folder, "stranger"))
+    with serving(machine, certificate=paths["web.crt"], key=paths["web.key"], clients=paths["ca.crt"]) as address:
+        context = ssl.create_default_context(cafile=paths["ca.crt"])
+        context.load_cert_chain(paths["web.crt"], paths["web.key"])
+        Pusher(address, context=context).archive("tools/tiny", "1", image("tiny"))
+        name, folder = f"{address}/tools/tiny:1", certificates(address)
+        os.link(paths["ca.crt"], os.path.join(folder, "ca.crt"))
+
+        def show(whose):
+            for ending, ours in (("crt", "client.cert"), ("key", "client.key")):
+                shutil.copy(whose[f"web.{ending}"], os.path.join(folder, ours))
+
+        advice = f"one that it accepts goes to {folder}/client.cert, its key to client.key there"
+        ran = machine.cli("pull", name, code=1)
+        assert f"{address} asks for a certificate of this machine" in ran.err
+        assert advice in ran.err
+        show(stranger)
+        ran = machine.cli("pull", name, code=1)
+        assert f"{address} does not accept the certificate of this machine" in ran.err
+        assert advice in ran.err
+        show(paths)
         assert machine.cli("pull", "-q", name).out == f"{name}\n"
 
 

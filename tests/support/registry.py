@@ -113,12 +113,17 @@ class Pusher:
 
 
 @contextlib.contextmanager
-def docker_registry(folder: str, *, htpasswd: str = "", certificate: str = "", key: str = "") -> Iterator[str]:
-    """Debian's registry with its data in `folder`; yields its address, host:port. `htpasswd` is that file's content."""
+def docker_registry(
+    folder: str, *, htpasswd: str = "", certificate: str = "", key: str = "", clients: str = ""
+) -> Iterator[str]:
+    """Debian's registry with its data in `folder`; yields its address, host:port.
+
+    `htpasswd` is that file's content; `clients` the authority whose certificates it asks its clients for.
+    """
     address = f"127.0.0.1:{free_port()}"
     web: dict[str, Any] = {"addr": address}
     if certificate:
-        web["tls"] = {"certificate": certificate, "key": key}
+        web["tls"] = {"certificate": certificate, "key": key, **({"clientcas": [clients]} if clients else {})}
     document: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},

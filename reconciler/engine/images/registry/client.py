@@ -289,8 +289,8 @@ class Repository:
         hint = "check the network and the name; behind a proxy set HTTPS_PROXY; reconciler load FILE needs no registry"
         if error.tls:
             hint = f"a registry without TLS is named in config.yaml: registries: {{{self.site}: {{insecure: true}}}}"
-        elif "certificate" in str(error):
-            hint = f"the authority that signed it goes to {self._wire.configuration.certificates}/{self.site}/ca.crt"
+        elif error.hint:
+            hint = error.hint
         text = str(error)
         if not text.startswith(
             f"{self._label} "

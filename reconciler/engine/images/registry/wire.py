@@ -34,16 +34,26 @@ _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[^\x00-\x20\x7f]+")
 """What http.client takes for a host."""
 
+_RENEW = "whoever runs it has to renew it, unless this machine's clock is wrong (see `date`)"
+_NAMES = "use a name that it was issued for, or have one issued for this name"
+_DISTRUST = {9: _RENEW, 10: _RENEW, 62: _NAMES, 64: _NAMES}
+"""What to do about a certificate, by the code of OpenSSL's x509_vfy.h; about others: trust who signed it."""
+_REFUSALS = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA")
+"""Alerts of a server that wants a certificate of its client and has none, or not one of its liking."""
+
 
 class WireError(Exception):
     """A request came to nothing, for a reason that is told in `str()`.
 
     `passing`: the next try may do better. `tls`: the other side does not speak it. `away`: there was no connection,
-    or nothing came in answer.
+    or nothing came in answer. `hint`: what to do about it, where that is known here.
     """
 
-    def __init__(self, text: str, *, passing: bool = True, tls: bool = False, away: bool = False) -> None:
+    def __init__(
+        self, text: str, *, passing: bool = True, tls: bool = False, away: bool = False, hint: str = ""
+    ) -> None:
         super().__init__(text)
+        self.hint = hint
         self.passing = passing
         self.tls = tls
         self.away = away
@@ -301,6 +311,8 @@ class Wire:
             yield
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.watch.check()
+            if isinstance(error, ssl.SSLError):
+                raise _untrusting(error, who, os.path.join(self.configuration.certificates, str(site))) from error
             raise _explained(error, who, self) from error
 
     def context(self, site: Site) -> ssl.SSLContext:
@@ -327,13 +339,23 @@ def _context(certificates: str, site: Site) -> ssl.SSLContext:
     return context
 
 
-def _explained(error: Exception, who: str, wire: Wire) -> WireError:
+def _untrusting(error: ssl.SSLError, who: str, folder: str) -> WireError:
+    """Why one side of TLS does not take the other for what it should be; `folder` holds this machine's certificates."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return WireError(f"the certificate of {who} is not trusted: {error.verify_message}", passing=False)
-    if isinstance(error, ssl.SSLError):
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-            return WireError(f"{who} does not speak TLS", passing=False, tls=True)
-        return WireError(f"TLS with {who} failed: {printable(error.reason or str(error))}")
+        hint = _DISTRUST.get(error.verify_code, f"the authority that signed it goes to {folder}/ca.crt")
+        text = f"the certificate of {who} is not trusted: {error.verify_message.rstrip('.')}"
+        return WireError(text, passing=False, hint=hint)
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+        return WireError(f"{who} does not speak TLS", passing=False, tls=True)
+    if error.reason in _REFUSALS:
+        shown = glob.glob(os.path.join(glob.escape(folder), "*.cert"))
+        text = "does not accept the certificate of this machine" if shown else "asks for a certificate of this machine"
+        hint = f"one that it accepts goes to {folder}/client.cert, its key to client.key there"
+        return WireError(f"{who} {text}", passing=False, hint=hint)
+    return WireError(f"TLS with {who} failed: {printable(error.reason or str(error))}")
+
+
+def _explained(error: Exception, who: str, wire: Wire) -> WireError:
     if isinstance(error, TimeoutError):
         return WireError(f"{who} does not answer within {wire.pull.idle_timeout:.3g} s", away=True)
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected):
