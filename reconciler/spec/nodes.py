@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reconciler.kits.masking import masked_line
+from reconciler.kits.masking import looks_secret, masked_line
 from reconciler.kits.source import Position
 from reconciler.spec.scalars import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_SECTION = "secrets"
+"""A key of specs and Compose files that only names them."""
 
 
 class Source:
@@ -34,9 +37,12 @@ class Source:
     def excerpt(self, number: int, column: int) -> str:
         """The line for a message that points at `column`: secrets masked, what a terminal would obey replaced.
 
-        Columns are kept; where a masked value stands before `column` they cannot be, and there is no excerpt.
+        Columns are kept; where a masked value stands before `column` they cannot be, and there is no excerpt. Nor is
+        there one of a line that is part of a secret's value.
         """
         whole = self.line(number)
+        if self._is_of_a_secret(number):
+            return ""
         line = masked_line(whole)
         if (
             line != whole
@@ -46,6 +52,26 @@ class Source:
         ):
             return ""
         return "".join(c if c.isprintable() else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+    def _is_of_a_secret(self, number: int) -> bool:
+        """Whether the line belongs to the value of a key above it whose name looks like a secret's: a list, a text block."""
+        line = self.line(number)
+        indent = _indent(line)
+        for above in range(number - 1, 0, -1):
+            upper = self.line(above)
+            outer = _indent(upper)
+            in_it = outer < indent or (outer == indent and line.lstrip().startswith("-") and upper.lstrip()[:1] != "-")
+            if not upper.strip() or not in_it:
+                continue
+            key, colon, _ = upper.strip().lstrip("- ").partition(":")
+            if colon and key != _SECTION and looks_secret(key.strip("'\"")):
+                return True
+            line, indent = upper, outer
+        return False
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 class Node:

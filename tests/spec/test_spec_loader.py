@@ -15,7 +15,7 @@ from specbench import HEAD, resolve
 from reconciler.kits.errors import Problems, ReconcilerError
 from reconciler.spec.findings import Findings
 from reconciler.spec.loader import decode, load
-from reconciler.spec.nodes import Mapping, Scalar, Sequence
+from reconciler.spec.nodes import Mapping, Scalar, Sequence, Source
 from reconciler.spec.scalars import resolve as resolve_scalar
 
 SPICES = [
@@ -240,3 +240,21 @@ def test_nesting_beyond_the_parsers_own_limit_is_told_as_nesting(text):
     begins = [at for at, character in enumerate(text) if character in "[{-k"]
     before = text[: begins[64]]
     assert f"spec.yaml:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "shown"),
+    [
+        ("environment:\n  API_TOKEN:\n  - hunter2\n", 3, False),
+        ("environment:\n  API_TOKEN:\n\n    # why\n    - [hunter2]\n", 5, False),
+        ("environment:\n  API_TOKEN: |\n    a\n    hunter2\n", 4, False),
+        ("environment:\n  'API_TOKEN':\n    deep:\n      er: hunter2\n", 4, False),
+        ("environment:\n- API_TOKEN:\n    hunter2\n", 3, False),
+        ("environment:\n  API_TOKEN: x\n  USER: me\n", 3, True),
+        ("environment:\n  API_TOKEN:\n  - x\nnext:\n- me\n", 5, True),
+        ("secrets:\n  web:\n    file: me\n", 3, True),
+    ],
+)
+def test_no_line_of_a_secrets_value_is_shown(text, number, shown):
+    source = Source("x", text)
+    assert bool(source.excerpt(number, 3)) == shown
