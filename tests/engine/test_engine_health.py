@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from support import world
-from support.machine import until
+from support.machine import duration, paced, until
 
 from reconciler.engine.containers import helpers, runtime
 from reconciler.engine.containers.health import journal, prober, upkeep
+from reconciler.engine.containers.health.probe import PART
 from reconciler.engine.containers.health.verdict import Result
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.kernel import cgroups, processes, programs
@@ -31,7 +32,7 @@ TOUCHED = "test -e /ok || { echo it is not there; false; }"
 
 
 def checked(test, **more):
-    return {"test": test, "interval": "200ms", "retries": 2, **more}
+    return {"test": test, "interval": duration(0.2), "retries": 2, **more}
 
 
 def health(machine, name):
@@ -110,9 +111,9 @@ def test_who_waits_in_vain_is_told_why(machine):
     slow = {"containers": {"db": {**SLEEP, "healthcheck": checked(["CMD", "false"], start_period="10m")}}}
     machine.apply(slow)
     said(machine, "db")
-    ran = machine.apply(slow, "--wait", "--wait-timeout", "1s", code=4)
+    ran = machine.apply(slow, "--wait", "--wait-timeout", duration(1), code=4)
     assert "container db is not healthy in time; its last probe failed, with exit code 1 and said nothing" in ran.err
-    failing = {"containers": {"db": {**SLEEP, "command": ["sh", "-c", "sleep 0.3; exit 3"]}}}
+    failing = {"containers": {"db": {**SLEEP, "command": ["sh", "-c", f"sleep {paced(0.3)}; exit 3"]}}}
     failing["containers"]["web"] = {**SLEEP, "depends_on": {"db": {"condition": "service_completed_successfully"}}}
     assert "container db has ended with exit code 3; it wrote nothing" in machine.apply(failing, code=4).err
     unchecked = {"containers": {"db": SLEEP, "web": {**SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}}}}
@@ -183,33 +184,41 @@ def test_one_that_starts_is_probed_as_often_as_its_spec_or_its_image_says(machin
     seen = {name: json.loads(machine.cli("inspect", name).out)[0]["Config"]["Healthcheck"] for name in document}
     shown = {name: one["StartInterval"] for name, one in seen.items()}
     assert shown == {"often": 50_000_000, "seldom": 90_000_000_000, "image": 60_000_000_000}
-    until(lambda: min(pauses(machine, "often"), default=1.0) < 0.4)
+    until(lambda: min(pauses(machine, "often"), default=10.0) < paced(0.4))
     last = max(machine.record(name).started for name in document)
     until(lambda: found(machine, "often").log[-1].start > last + 1.5)
     assert [found(machine, name).log for name in ("seldom", "image")] == [(), ()]
 
 
 def test_what_a_probe_leaves_running_ends_with_it(machine):
+    hangs = "setsid sleep 777 & echo waiting; sleep 888"
+    detaches = "setsid sleep 666 >/dev/null 2>&1 & echo done"
+    bomb = "b() { b | b & }; while :; do b; done"
+    limit = duration(2)
     machine.apply(
         {
             "containers": {
-                "hangs": {**SLEEP, "healthcheck": checked("setsid sleep 777 & echo waiting; sleep 888", timeout="2s")},
-                "detaches": {**SLEEP, "healthcheck": checked("setsid sleep 666 >/dev/null 2>&1 & echo done", interval="10m")},
-                "bomb": {**SLEEP, "pids_limit": 40, "healthcheck": checked("b() { b | b & }; while :; do b; done", timeout="2s")},
+                "hangs": {**SLEEP, "healthcheck": checked(hangs, timeout=limit)},
+                "detaches": {**SLEEP, "healthcheck": checked(detaches, interval="10m")},
+                "bomb": {**SLEEP, "pids_limit": 40, "healthcheck": checked(bomb, timeout=limit)},
             }
         }
-    )  # fmt: skip
+    )
     hung = said(machine, "hangs")
-    assert (hung.code, hung.output) == (-1, "Health check exceeded timeout (2s): waiting\n")
+    assert (hung.code, hung.output) == (-1, f"Health check exceeded timeout ({limit}): waiting\n")
     assert said(machine, "detaches").code == 0
     # Of the shell in the first probe, of our own fork in later ones: the first process does not reap what has ended.
     assert "resource temporarily unavailable" in said(machine, "bomb").output.lower()
     until(lambda: health(machine, "hangs") == health(machine, "bomb") == "unhealthy")
-    record = machine.record("detaches")
-    until(lambda: cgroups.members(f"{machine.paths.cgroup}/{record.id}") == {record.pid})
-    for name in ("hangs", "bomb"):  # between two probes there is nothing but the container's own
+    for name in ("detaches", "hangs", "bomb"):  # between two probes there is nothing but the container's own
         own = machine.record(name)
-        until(lambda own=own: cgroups.members(f"{machine.paths.cgroup}/{own.id}") == {own.pid})
+        until(lambda own=own: probed(machine, own) == {own.pid})
+
+
+def probed(machine, record):
+    """The processes of a container and of its probe."""
+    group = f"{machine.paths.cgroup}/{record.id}"
+    return cgroups.members(group) | cgroups.members(f"{group}/{PART}")
 
 
 def test_probes_that_can_not_be_run_or_say_too_much(machine):
@@ -233,7 +242,7 @@ def test_probes_that_can_not_be_run_or_say_too_much(machine):
     until(lambda: health(machine, "missing") == "unhealthy")
     # An image is hostile: a check of one that makes no sense is a check that fails, and says why.
     image_has_check(machine, test=["curl", "x"])
-    machine.apply({"containers": {"odd": {**SLEEP, "healthcheck": {"interval": "100ms", "retries": 1}}}})
+    machine.apply({"containers": {"odd": {**SLEEP, "healthcheck": {"interval": duration(0.1), "retries": 1}}}})
     assert "the image's health check begins with 'curl'" in said(machine, "odd").output
     until(lambda: health(machine, "odd") == "unhealthy")
 
@@ -341,21 +350,22 @@ def test_a_start_begins_anew_and_a_changed_check_does_not(machine):
 
 
 def test_a_paused_container_is_not_probed(machine):
-    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("sleep 0.3; date", timeout="3s")}}})
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("sleep 0.3; date", timeout=duration(3))}}})
     until(lambda: health(machine, "a") == "healthy")
     machine.cli("pause", "a")
     paused = time.time()
-    time.sleep(3.5)  # more than timeout and interval together
+    rest = paced(3.5)  # more than timeout and interval together
+    time.sleep(rest)
     log = found(machine, "a").log
     assert log[-1].start < paused
     assert health(machine, "a") == "healthy"
     machine.cli("unpause", "a")
-    until(lambda: found(machine, "a").log[-1].start > paused + 3.5)
+    until(lambda: found(machine, "a").log[-1].start > paused + rest)
     assert {one.code for one in found(machine, "a").log} == {0}
 
 
 def test_an_unhealthy_container_is_restarted_but_not_for_ever(machine):
-    sick = {**SLEEP, "healthcheck": checked(TOUCHED, interval="100ms", retries=1, on_unhealthy="restart:2")}
+    sick = {**SLEEP, "healthcheck": checked(TOUCHED, interval=duration(0.1), retries=1, on_unhealthy="restart:2")}
     document = {
         "containers": {
             "a": sick,
@@ -392,7 +402,11 @@ def test_an_unhealthy_container_is_restarted_but_not_for_ever(machine):
 
 
 def test_a_prober_that_is_killed_while_it_ends_a_container_has_that_done_by_the_next(machine):
-    deaf = {**SLEEP, "stop_grace_period": "2s", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]}
+    deaf = {
+        **SLEEP,
+        "stop_grace_period": duration(2),
+        "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
+    }
     check = checked(["CMD", "false"], retries=1, on_unhealthy="restart:1")
     machine.apply({"containers": {"a": {**deaf, "healthcheck": check}}})
     before = until(lambda: (r := machine.record("a")).ailing and r)
@@ -461,7 +475,7 @@ def test_what_is_known_of_a_container_goes_with_it_whenever_its_remover_is_kille
 def test_a_changed_check_counts_at_once(machine):
     machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked(["CMD", "false"], interval="10m")}}})
     until(lambda: found(machine, "a").log)
-    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("date >>/probes", interval="100ms")}}})
+    machine.apply({"containers": {"a": {**SLEEP, "healthcheck": checked("date >>/probes", interval=duration(0.1))}}})
     until(lambda: health(machine, "a") == "healthy")
     machine.apply({"containers": {"a": {**SLEEP, "healthcheck": {"disable": True}}}})
     until(lambda: not prober_of(machine), 60)

@@ -40,6 +40,7 @@ HELD = (
         "memory.swap.max": 16 * MIB,
         "memory.low": 16 * MIB,
         "cpu.max": "50000 100000",
+        "cpu.weight": 59,  # by the formula of newer OCI runtimes, whatever the one here thinks
         "cpuset.cpus.effective": 0,  # a set that was taken away again is spelled out in cpuset.cpus
         "pids.max": 40,
     }

@@ -51,3 +51,12 @@ def test_a_policy_restarts_it_and_the_reason_stays(machine):
     until(lambda: (r := machine.record("hog")).restarts == 1 and r.state == "exited")
     assert machine.record("hog").oom
     assert machine.console.container("hog").error == REASON
+
+
+def test_a_probe_is_killed_at_the_limit_of_its_container_which_runs_on(machine):
+    check = {"test": ["CMD", *HOG.split()], "interval": "10m", "timeout": "5m"}
+    machine.apply({"containers": {"web": {**LIMIT, "command": ["sleep", "1000"], "healthcheck": check}}})
+    probe = until(lambda: machine.console.inspect("web")["State"]["Health"]["Log"])[0]
+    assert (probe["ExitCode"], probe["Output"]) == (137, "")
+    assert machine.state("web") == "running"
+    assert machine.console.container("web").error == REASON

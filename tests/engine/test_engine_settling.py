@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 from support import world
-from support.machine import until
+from support.machine import paced, until
 
 from reconciler.engine.containers import bundle, keeper
 from reconciler.engine.kernel import processes
@@ -158,7 +158,7 @@ def test_who_kills_or_removes_need_not_wait_for_a_stop(machine):
 
 
 def test_start_finishes_a_stop_that_is_under_way(machine):
-    slow = {**SLEEP, "command": ["sh", "-c", "trap 'sleep 1; exit 3' TERM; while :; do sleep 0.1; done"]}
+    slow = {**SLEEP, "command": ["sh", "-c", f"trap 'sleep {paced(1)}; exit 3' TERM; while :; do sleep 0.1; done"]}
     machine.apply({"containers": {"web": {**slow, "stop_grace_period": "1m"}}})
     before = machine.record("web")
     assert machine.engine.lifecycle.stop("web", cancelled=lambda: True)

@@ -31,6 +31,19 @@ IMAGES = os.path.join(PROJECT, "build", "images")
 PREFIX = os.path.join(tempfile.gettempdir(), "rclt-")
 COMMAND = os.path.join(os.path.dirname(os.path.abspath(__file__)), "command.py")
 
+PACE = float(os.environ.get("RECONCILER_TEST_PACE", "1"))
+"""How many times longer than usual this machine is given for everything: more than 1 where it is emulated."""
+
+
+def paced(seconds: float) -> float:
+    """A time that is enough on a usual machine, as what is enough on this one."""
+    return seconds * PACE
+
+
+def duration(seconds: float) -> str:
+    """The same for a spec: "2s"."""
+    return f"{paced(seconds):g}s"
+
 
 def image(name: str) -> str:
     """The archive of an image of examples/images, built when it is not there."""
@@ -40,8 +53,8 @@ def image(name: str) -> str:
 
 
 def until(condition: Callable[[], Any], limit: float = 30.0) -> Any:
-    """What `condition` returned when it was true first; AssertionError when it never is."""
-    end = time.monotonic() + limit
+    """What `condition` returned when it was true first; AssertionError when it is not in `limit` (paced) seconds."""
+    end = time.monotonic() + paced(limit)
     while not (value := condition()):
         assert time.monotonic() < end, f"never came true: {condition}"
         time.sleep(0.005)
@@ -122,7 +135,7 @@ class Machine:
             capture_output=True,
             cwd=self.folder,
             env={**self.environment, **(environment or {})},
-            timeout=300,
+            timeout=paced(300),
             check=False,
         )
         ran = Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
@@ -209,7 +222,7 @@ def end_keeper(paths: Paths) -> None:
 
 def until_gone(look: Callable[[], list[Any]], limit: float = 60.0) -> list[Any]:
     """What `look` still finds after a while: monitors and links need a moment to go."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + paced(limit)
     pause = 0.01
     while (found := look()) and time.monotonic() < end:
         time.sleep(pause)

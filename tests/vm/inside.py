@@ -13,6 +13,8 @@ from typing import Any
 
 STATE = "/var/lib/tests.json"
 NO_TESTS = 5  # pytest's exit code
+PACE = "5"
+"""How many times longer than on the host all may take, for emulation is slow and the host has other things to do."""
 
 
 def main() -> None:
@@ -49,6 +51,7 @@ def pytest(files: str, arguments: list[str]) -> int:
     """The exit code of the tests in those files."""
     options = ["-v", "--color=no", "--durations=5", "-o", f"python_files={files}"]
     environment = {**os.environ, "RECONCILER_GUEST": "1", "RECONCILER_TEST_STRICT": "1", "COLUMNS": "120"}
+    environment.setdefault("RECONCILER_TEST_PACE", PACE)
     command = [sys.executable, "-m", "pytest", *options, *arguments]
     process = subprocess.Popen(
         command,

@@ -6,14 +6,20 @@ import os
 import subprocess
 
 import pytest
+from support.machine import until
 
 from reconciler.engine.containers import apparmor
 from reconciler.engine.records import SecurityConfig
 
 pytestmark = [pytest.mark.kernel, pytest.mark.images]
 
-SLEEP = {"image": "tiny", "command": ["sleep", "100000"], "stop_signal": "SIGKILL"}
-SHOW = ("cat", "/proc/1/attr/current", "/proc/self/attr/current")
+SHOW = ("cat", "/proc/self/attr/current")
+SLEEP = {
+    "image": "tiny",
+    "command": ["sh", "-c", f"{' '.join(SHOW)}; exec sleep 100000"],
+    "stop_signal": "SIGKILL",
+    "healthcheck": {"test": ["CMD", *SHOW], "interval": "10m", "timeout": "5m"},
+}
 
 
 def profile() -> str:
@@ -27,10 +33,18 @@ def under_profile(command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_container_and_exec_have_the_default_profile(machine):
+def shown(machine, name: str) -> set[str]:
+    """The profiles of a container's first process, before and after it executes something, of exec, and of a probe."""
+    first = machine.exec(name, "cat", "/proc/1/attr/current")
+    own = until(lambda: machine.cli("logs", name).out)
+    probe = until(lambda: machine.console.inspect(name)["State"]["Health"]["Log"], 60)[0]
+    assert probe["ExitCode"] == 0, probe
+    return {text.strip() for text in (first, own, machine.exec(name, *SHOW), probe["Output"])}
+
+
+def test_first_process_exec_and_probe_have_the_default_profile(machine):
     machine.apply({"containers": {"one": SLEEP}})
-    shown = machine.exec("one", *SHOW)
-    assert shown.split("\n")[:2] == [f"{profile()} (enforce)"] * 2
+    assert shown(machine, "one") == {f"{profile()} (enforce)"}
     assert f'"AppArmorProfile": "{profile()}"' in machine.cli("inspect", "one").out
 
 
@@ -81,8 +95,8 @@ def test_profiles_by_name(machine):
                 }
             }
         )
-        assert machine.exec("named", *SHOW).split("\n")[:2] == ["of-a-test (enforce)"] * 2
-        assert machine.exec("free", *SHOW).split("\n")[:2] == ["unconfined"] * 2
+        assert shown(machine, "named") == {"of-a-test (enforce)"}
+        assert shown(machine, "free") == {"unconfined"}
         machine.clean()
     finally:
         subprocess.run(["apparmor_parser", "-R"], input=b"profile of-a-test { }", check=True)
@@ -97,4 +111,4 @@ def test_profile_that_somebody_unloaded_is_loaded_again(machine):
     subprocess.run(["apparmor_parser", "-R"], input=text.encode(), check=True)
     assert name not in apparmor.loaded()
     machine.cli("start", "one")
-    assert machine.exec("one", *SHOW).split("\n")[0] == f"{name} (enforce)"
+    assert machine.exec("one", *SHOW) == f"{name} (enforce)\n"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from rebooted import SPEC, STACK, reconciler
-from support.machine import image
+from rebooted import ENDED, ENDED_STACK, SPEC, STACK, listed, reconciler, runs, write
+from support.machine import image, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.images]
 
 
 def test_before_the_reboot():
-    with open(SPEC, "w", encoding="utf-8") as file:
-        file.write(STACK)
     reconciler("load", image("tiny"))
-    reconciler("apply", SPEC)
+    reconciler("apply", write(SPEC, STACK))
     reconciler("stop", "-t", "0", "stopped")
     assert reconciler("ps", "--filter", "status=running").count("\n") == 4
+
+    reconciler("apply", write(ENDED, ENDED_STACK), code=None)  # an error, unless it ran on for a moment each time
+    until(lambda: runs("exhausted") == 3 and listed()["exhausted"]["state"] == "exited", 60)
+    assert (listed()["job"]["state"], runs("job")) == ("exited", 1)
     subprocess.run(["sync"], check=True)
