@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 from support import world
-from support.machine import paced, until
+from support.machine import end_keeper, image, paced, until
 
 from reconciler.engine.containers import bundle, keeper
 from reconciler.engine.kernel import processes
@@ -57,6 +57,22 @@ def test_a_restart_survives_whoever_was_about_to_make_it(machine, monkeypatch):
     monkeypatch.undo()
     until(lambda: machine.engine.settling.settle(record.id) == 0.0)
     assert is_back(machine, "web", record)
+
+
+def test_a_policy_is_carried_out_where_nothing_below_run_may_be_executed(make_machine):
+    """As below Debian's /run, where it lies by default."""
+    machine = make_machine(images=False)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,nosuid,nodev,mode=700", "tmpfs", machine.run], check=True)
+    try:
+        machine.console.load(image("tiny"))
+        machine.apply({"containers": {"web": {**SLEEP, "restart": "always"}}})
+        before = end(machine, "web")
+        until(lambda: is_back(machine, "web", before))
+    finally:
+        machine.clean()
+        machine.restart()
+        end_keeper(machine.paths)
+        subprocess.run(["umount", "--lazy", machine.run], check=True)
 
 
 def test_one_containers_trouble_does_not_hold_up_the_others(machine, monkeypatch):

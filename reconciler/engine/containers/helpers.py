@@ -23,7 +23,7 @@ POKE = ".look"
 # Not with -m: that takes runpy, and 5 ms more.
 _CODE = "from reconciler.engine.containers.after import main; import sys; sys.exit(main(sys.argv[1:]))"
 
-_HOOK = """#!/bin/sh
+_HOOK = """\
 # Run by a container's monitor after the container has ended; $1 is its id. Starts the keeper when there is something to
 # do and no keeper, and only one of many hooks does: Python for each container of a crash loop would eat the machine.
 [ -e '{run}/containers/'"$1"/settle ] || exit 0
@@ -38,11 +38,12 @@ setsid '{python}' -I -c '{code}' keep '{root}' '{run}' 9 >/dev/null 2>&1 &
 def hook_command(paths: Paths, container_id: str) -> list[str]:
     """The command that a monitor shall run at its container's end.
 
-    The script's path outlives a release; its content is that of the release that started a container last.
+    The script's path outlives a release; its content is that of the release that started a container last. A shell reads
+    it: many a system mounts /run so that nothing below it may be executed (Debian does).
     """
     script = os.path.join(paths.run, "after-exit")
     write_script(script, _HOOK.format(run=paths.run, root=paths.root, python=sys.executable, code=_CODE))
-    return [script, container_id]
+    return ["/bin/sh", script, container_id]
 
 
 def wake_keeper(paths: Paths) -> None:

@@ -166,7 +166,7 @@ class OciRuntime(Frozen):
 
 
 def write_script(path: str, text: str) -> None:
-    """Write an executable file unless it is there with the same content."""
+    """Write a file, for a shell to read, unless it is there with the same content."""
     try:
         with open(path, encoding="utf-8") as file:
             if file.read() == text:
@@ -174,7 +174,7 @@ def write_script(path: str, text: str) -> None:
     except OSError:
         pass
     files.make_folders(os.path.dirname(path))
-    files.replace_file(path, text.encode(), 0o700, durable=False)
+    files.replace_file(path, text.encode(), 0o600, durable=False)
 
 
 def message_of(text: str) -> str:
