@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -137,6 +138,33 @@ def test_a_policy_that_gave_up_is_tried_again_by_apply_only(machine):
     machine.cli("apply", spec, code=1)
     until(lambda: (r := machine.record("failing")).restarts == 2 and r.state == "exited")
     assert machine.record("failing").generation == gave_up.generation + 3
+
+
+def test_a_policy_that_gave_up_is_shown_as_docker_does_and_begins_anew_by_hand(machine):
+    failing = {**SLEEP, "command": ["sh", "-c", "exit 4"], "restart": "on-failure:2"}
+    machine.apply({"containers": {"failing": failing}}, code=1)
+    gave_up = until(lambda: (r := machine.record("failing")).state == "exited" and r)
+
+    def shown():
+        (found,) = json.loads(machine.cli("inspect", "failing").out)
+        state = found["State"]
+        return state["Status"], state["Running"], state["Restarting"], state["ExitCode"], found["RestartCount"]
+
+    (found,) = json.loads(machine.cli("inspect", "failing").out)
+    assert found["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 2}
+    assert shown() == ("exited", False, False, 4, 2)
+    assert " Exited (4) " in machine.cli("ps", "-a").out
+    assert "failing" not in machine.cli("ps").out
+    assert machine.cli("wait", "failing").out == "4\n"
+    # There is nothing to stop, so nothing becomes of it but that it was asked for.
+    assert machine.cli("stop", "failing").out == "failing\n"
+    assert shown() == ("exited", False, False, 4, 2)
+    assert machine.record("failing").generation == gave_up.generation
+    assert "is not running" in machine.cli("kill", "failing", code=1).err
+    machine.cli("start", "failing")
+    again = until(lambda: (r := machine.record("failing")).state == "exited" and r)
+    assert (again.restarts, again.generation) == (2, gave_up.generation + 3), "the count begins anew"
+    machine.cli("rm", "failing")
 
 
 def test_restart_keeps_address_and_ports_and_counts_as_a_start(machine):

@@ -7,15 +7,24 @@ import os
 import re
 import signal
 import stat
+from pathlib import Path
 
 import pytest
 from support.machine import until
 
 from reconciler.engine.containers import capabilities, confinement, runtime
+from reconciler.engine.containers.health import journal
 from reconciler.engine.containers.runtime import find_program
 from reconciler.engine.images import platforms
-from reconciler.engine.kernel import cgroups
-from reconciler.engine.records import ContainerConfig, DeviceConfig, MountConfig, SecurityConfig, TmpfsConfig
+from reconciler.engine.kernel import cgroups, processes
+from reconciler.engine.records import (
+    ContainerConfig,
+    DeviceConfig,
+    HealthConfig,
+    MountConfig,
+    SecurityConfig,
+    TmpfsConfig,
+)
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.desired import Container
 from reconciler.runtimes.console import ExecOptions
@@ -190,6 +199,20 @@ def test_what_exec_starts_is_where_the_first_process_is(box, machine):
             (found,) = [group for group in groups if group.startswith(f"{number}:")]
             assert found == (line if cgroups.form() != "v2" else "0::/"), found
     assert any(machine.record("box").id in line for line in first)
+
+
+def test_whatever_runs_inside_is_as_likely_to_be_killed_for_memory_as_the_first_process(box, machine):
+    """Exec, also a detached one and what it starts, and a probe."""
+    score = "cat /proc/self/oom_score_adj"
+    check = HealthConfig(("CMD-SHELL", score), interval=0.2)
+    box.make("likely", oom_score=321, health=check).make("usual", health=check)
+    for name, wanted in (("likely", "321\n"), ("usual", f"{processes.lowest_oom_score(0)}\n")):
+        assert Path(f"/proc/{machine.record(name).pid}/oom_score_adj").read_text(encoding="ascii") == wanted
+        assert box.run(score, name) == box.run(f"sh -c '{score}'", name, user="1000") == wanted
+        box.run(f"{score} >/said.new; mv /said.new /said", name, detach=True)
+        assert until(lambda name=name: box.run("cat /said 2>/dev/null", name)) == wanted
+        probes = until(lambda name=name: journal.read(machine.paths, machine.record(name)).log)
+        assert {probe.output for probe in probes} == {wanted}
 
 
 def test_each_masked_path_is_empty_and_each_read_only_path_can_not_be_written(box):

@@ -67,7 +67,7 @@ def execute(
         options = [*(["--detach"] if detach else []), "--process", path, "--pid-file", pid_file]
         call = lifecycle.runtime.arguments("exec", *options, record.id)
         started = programs.spawn(
-            call,
+            [*_scored(process.oom_score), *call],
             stdin=None if interactive else programs.NULL,
             stdout=None,
             stderr=None,
@@ -78,6 +78,14 @@ def execute(
     finally:
         files.remove_file(path)
         files.remove_file(f"{path}.pid")
+
+
+_SCORED = 'echo "$0" >/proc/self/oom_score_adj; exec "$@"'
+
+
+def _scored(score: int) -> list[str]:
+    """What has the rest of a command line run with that oom_score_adj: crun gives it to a first process only (1.8)."""
+    return ["/bin/sh", "-c", _SCORED, str(score)] if score != processes.oom_score() else []
 
 
 def _wait(process: programs.Started) -> int:

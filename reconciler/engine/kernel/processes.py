@@ -68,10 +68,15 @@ def has_capability(number: int) -> bool:
     return bool(int(digits, 16) >> number & 1)
 
 
-def lowest_oom_score(wanted: int) -> int:
-    """The oom_score_adj (proc(5)) nearest to `wanted` that this process may give: only a privileged one lowers it."""
+def oom_score() -> int:
+    """The oom_score_adj (proc(5)) of this process, which what it starts inherits."""
     with open("/proc/self/oom_score_adj", encoding="ascii") as file:
-        own = int(file.read())
+        return int(file.read())
+
+
+def lowest_oom_score(wanted: int) -> int:
+    """The oom_score_adj nearest to `wanted` that this process may give: only a privileged one lowers it."""
+    own = oom_score()
     return own if wanted < own and not has_capability(CAP_SYS_RESOURCE) else wanted
 
 
