@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from support import world
@@ -15,6 +18,7 @@ from support.machine import end_keeper, image, paced, until
 
 from reconciler.engine.containers import bundle, keeper
 from reconciler.engine.kernel import processes
+from reconciler.kits.backoff import restart_delay
 from reconciler.kits.errors import ReconcilerError
 
 pytestmark = pytest.mark.kernel
@@ -104,26 +108,87 @@ def test_one_containers_trouble_does_not_hold_up_the_others(machine, monkeypatch
         at_work.join(30)
 
 
-def test_crash_loops_share_one_keeper_and_take_turns(machine):
-    """However many end at once: one Python process looks after all, and none is restarted twice before the others."""
+def keepers_at_work(machine):
+    """Who holds the keeper's lock. One that finds another at work, or is about to start, does not, or not for long."""
+    found = set()
+    for pid, line in world.processes_of(machine.paths).items():
+        if f" keep {machine.root} {machine.run}" in line:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    if os.readlink(f"/proc/{pid}/fd/{fd}") == machine.paths.keeper_lock:
+                        held = Path(f"/proc/{pid}/fdinfo/{fd}").read_text(encoding="ascii")
+                        found.update([pid] if re.search(r"^lock:.*FLOCK +ADVISORY +WRITE", held, re.MULTILINE) else [])
+    return found
+
+
+def test_crash_loops_share_one_keeper(machine):
+    """However many end at once, and again and again: one Python process looks after all of them, the same to the end."""
     loop = {**SLEEP, "command": ["false"], "restart": "always"}
     names = [f"loop{number}" for number in range(6)]
     machine.apply({"containers": dict.fromkeys(names, loop)}, code=1)
-    looks = 0
-    seen = Counter()
+    seen = set()
 
-    def restarts():
-        nonlocal looks
+    def all_restarted(times):
+        seen.update(keepers_at_work(machine))
+        return min(record.restarts for record in machine.engine.containers.every()) >= times
+
+    until(lambda: all_restarted(1))
+    seen.clear()  # before, one may have come and gone: apply was quicker with all that it came for
+    until(lambda: all_restarted(4))
+    assert len(seen) == 1
+
+
+class Clock:
+    """In place of `time` in the keeper."""
+
+    def __init__(self):
+        self.now = 1e9
+
+    def time(self):
+        return self.now
+
+    monotonic = time
+
+
+class Turns:
+    """In place of the keeper's workers: each container that is started ends at once, and is due again after its back-off."""
+
+    def __init__(self, kept, clock):
+        self.busy = set()
+        self.counts = Counter()
+        self._kept, self._clock = kept, clock
+        self._ended = [f"loop{number}" for number in range(60)]
+
+    def give(self, name, _work):
+        self.counts[name] += 1
+        self._ended.append(name)
+
+    def let_them_end(self):
+        for name in self._ended:
+            self._kept._due[name] = self._clock.now + restart_delay(0.0, self.counts[name])
+            self._kept._delayed.add(name)
+        self._ended.clear()
+
+
+def test_crash_loops_take_turns_at_a_pace_that_they_share(machine, monkeypatch):
+    """On a clock of its own: whoever has waited longest is next, so no one is restarted twice before another is."""
+    monkeypatch.setattr(keeper, "time", clock := Clock())
+    kept = keeper.Keeper(machine.engine)
+    kept._workers = turns = Turns(kept, clock)
+    begin, looks = clock.now, 0
+    turns.let_them_end()
+    names = sorted(kept._due)
+    while clock.now < begin + 120:
+        kept._begin()
+        turns.let_them_end()
+        counts = [turns.counts[name] for name in names]
+        assert max(counts) - min(counts) <= 1
+        assert sum(counts) <= keeper.BURST + keeper.RESTARTS_A_SECOND * (clock.now - begin) + 1
+        clock.now += max(kept._pause(), 0.001)
         looks += 1
-        found = world.processes_of(machine.paths)
-        seen.update(pid for pid, line in found.items() if f" keep {machine.root} {machine.run}" in line)
-        return [record.restarts for record in machine.engine.containers.every()]
-
-    until(lambda: min(restarts()) >= 2)
-    # One that finds another at work, and what it is about to start, is seen for a moment only.
-    assert sum(times > looks / 2 for times in seen.values()) == 1, (looks, seen)
-    counts = restarts()
-    assert max(counts) - min(counts) <= 2  # one may be at it for longer while the machine is busy
+    assert min(counts) == 8, "twenty at once and four a second, of sixty"
+    assert looks < 2 * sum(counts), "it sleeps until something is due"
+    kept._exits.close()
 
 
 def test_a_changed_restart_policy_counts_at_once(machine):
