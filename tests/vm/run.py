@@ -32,7 +32,7 @@ import image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEADLINE = 80 * 60.0
+DEADLINE = 120 * 60.0
 """Seconds until a guest that has not ended is killed: many times what it takes on a quiet machine."""
 
 OWN = "tests/vm/guest"
