@@ -109,7 +109,10 @@ def test_editors_find_nothing_wrong_with_good_specs(path):
     assert errors == []
 
 
-@pytest.mark.parametrize("path", glob.glob(f"{REPOSITORY}/specs/**/*.yaml", recursive=True))
+@pytest.mark.parametrize(
+    "path",
+    [path for top in ("specs", "examples") for path in glob.glob(f"{REPOSITORY}/{top}/**/*.y*ml", recursive=True)],
+)
 def test_specs_that_are_shipped_resolve_and_name_their_schema_for_editors(path):
     with open(path, "rb") as file:
         text = file.read()
