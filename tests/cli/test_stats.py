@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import sys
+import termios
 
 import pytest
 from machines import Shelf, not_found
 
+from reconciler.cli.main import main
 from reconciler.cli.verbs import stats
 from reconciler.kits.frozen import replace
 from reconciler.runtimes.console import Usage
@@ -86,3 +94,65 @@ def test_what_comes_counts_from_its_second_look_and_what_goes_stays_when_it_was_
 def test_one_that_was_started_again_does_not_count_backwards(call):
     again = replace(WEB, at=101.0, processor=0.5)
     assert json.loads(call(Metered([WEB], [again]), "stats", "--no-stream", "--json").out)[0]["cpu_percent"] == 0.0
+
+
+class Terminal:
+    """A screen of this size, and what is on it after all that was written."""
+
+    def __init__(self, width, height):
+        self.outer, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self.stream = os.fdopen(inner, "w", encoding="utf-8")
+        self.screen, self.row, self.column = [], 0, 0
+
+    def read(self):
+        """Take in what was written since the last look; returns it."""
+        self.stream.flush()
+        text = os.read(self.outer, 1 << 16).decode()
+        for command, line in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z])|([^\x1b\r\n]+)|\r\n", text):
+            if line:
+                self.screen += [""] * (self.row + 1 - len(self.screen))
+                self.screen[self.row] = line + self.screen[self.row][len(line) :]
+                self.column = len(line)
+            elif command == "\x1b[2J":
+                self.screen = []
+            elif command == "\x1b[H":
+                self.row = self.column = 0
+            elif command == "\x1b[K":
+                self.screen[self.row] = self.screen[self.row][: self.column]
+            elif command == "\x1b[J":
+                del self.screen[self.row :]
+            elif not command:
+                self.row, self.column = self.row + 1, 0
+            else:
+                raise AssertionError(f"{command!r} leaves the terminal as it should not be")
+        return text
+
+
+def test_a_terminal_is_drawn_over_in_place_and_left_as_it_was(monkeypatch):
+    terminal = Terminal(60, 5)
+    before = termios.tcgetattr(terminal.outer)
+    other = replace(WEB, id="bb", name="other")
+    names = [f"box{number}" for number in range(6)]
+    crowd = [replace(WEB, id=name, name=name) for name in names]
+    looks = [[replace(WEB, name="a-long-name")], [WEB, other], [other], crowd[:3], crowd, [other]]
+    screens = []
+
+    class Drawn(Metered):
+        def usage(self, *arguments, **options):
+            if len(self.looks) < len(looks):
+                assert terminal.read().count("\x1b[2J") == (not screens)
+                screens.append(list(terminal.screen))
+            return super().usage(*arguments, **options)
+
+    monkeypatch.setattr(sys, "stdout", terminal.stream)
+    assert main(["stats"], Drawn(*looks)) == 130
+    assert [[line.split()[1] for line in screen[1:]] for screen in screens] == [
+        ["a-long-name"], ["web", "other"], ["other"], names[:3], ["box0", "box1", "and"], ["other"]
+    ]  # fmt: skip
+    assert all(len(line) <= 60 for screen in screens for line in screen)
+    assert all(screen[0].startswith("CONTAINER ID") for screen in screens)
+    assert screens[4][-1] == "... and 4 more"
+    assert termios.tcgetattr(terminal.outer) == before
+    terminal.stream.close()
+    os.close(terminal.outer)
