@@ -261,7 +261,7 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
 
 
 def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:
-    """Wait for conditions: each after the start of the one that shall reach it, and before the starts of who needs it."""
+    """Wait for conditions: once the one that shall reach it has its check and runs, before the starts of who needs it."""
     for (key, condition), users in conditions.items():
         positions = (
             stack.position_of("containers", user, "depends_on", index)
@@ -276,7 +276,7 @@ def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:
         reason = Reason(why, position=next(positions, None))
         name = f"{key} {condition}"
         draft.add(_AWAIT, name, AwaitContainer(stack.name, key, condition), WAIT, [reason], group=f"container {name}")
-        draft.wait((_AWAIT, name), (_START, key))
+        draft.wait((_AWAIT, name), (_UPDATE, key), (_START, key))
         for user in users:
             draft.wait((_START, user), (_AWAIT, name))
 

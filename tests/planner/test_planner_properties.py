@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planner_cases import stack
 from random_stacks import (
     IMAGES,
     KEYS,
@@ -112,7 +113,19 @@ def test_nobody_is_started_before_what_it_waits_for_is_healthy(edit, ways, seed,
         assert look_and_plan(machine, after, wait=True).empty
     if not result.ok:
         assert {step.action.verb for step, _ in result.failed} == {"wait"}
+        assert {step.action.key for step, _ in result.failed} <= sick, result.error()
         assert result.error().exit_code == 4
+
+
+@given(seeds)
+def test_health_is_waited_for_once_the_check_has_changed_in_place(seed):
+    before, _ = stack("containers: {db: {image: app:1}, web: {image: app:1}}")
+    after, _ = stack(
+        "containers: {db: {image: app:1, healthcheck: {test: [CMD, x]}}, web: {image: app:2, depends_on: [db:service_healthy]}}"
+    )
+    machine = machine_with(before)
+    result = virtual.execute(look_and_plan(machine, after), machine, seed=seed)
+    assert result.ok, result.error()
 
 
 def uses_of(all_settings):

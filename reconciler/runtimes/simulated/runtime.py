@@ -325,6 +325,8 @@ class Simulated(Drift):
         def change() -> None:
             container.settings, container.origin, container.ports = new, action.origin, ports
             container.drift = ()
+            if container.live:
+                container.health = (container.health or STARTING) if self._is_checked(container) else ""
 
         changed |= set(container.drift)
         self._effect(change, container.name, "update")
