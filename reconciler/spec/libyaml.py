@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,22 @@ def _begin_package() -> None:
         raise ImportError("PyYAML is not installed")
     loader, package = spec.loader, importlib.util.module_from_spec(spec)
 
+    lock = threading.RLock()
+    running: list[str] = []
+
     def complete(name: str) -> Any:
-        package.__dict__.pop("__getattr__", None)
-        loader.exec_module(package)
-        return getattr(package, name)
+        with lock:  # others wait until all is there; whoever runs it meets only itself
+            if not running and "__getattr__" in package.__dict__:
+                running.append(name)
+                try:
+                    loader.exec_module(package)
+                    del package.__dict__["__getattr__"]
+                finally:
+                    running.clear()
+        try:
+            return package.__dict__[name]
+        except KeyError:
+            raise AttributeError(f"module 'yaml' has no attribute {name!r}") from None
 
     package.__dict__["__getattr__"] = complete
     sys.modules["yaml"] = package

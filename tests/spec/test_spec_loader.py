@@ -258,3 +258,30 @@ def test_nesting_beyond_the_parsers_own_limit_is_told_as_nesting(text):
 def test_no_line_of_a_secrets_value_is_shown(text, number, shown):
     source = Source("x", text)
     assert bool(source.excerpt(number, 3)) == shown
+
+
+def test_the_rest_of_pyyaml_is_loaded_once_and_whole_for_threads_that_want_it_at_once():
+    said = run_python("""
+import sys, threading
+import reconciler.spec.libyaml
+import yaml
+
+names = ["MarkedYAMLError", "safe_load", "SafeDumper", "YAMLObjectMetaclass"] * 4
+together, wrong = threading.Barrier(len(names)), []
+sys.setswitchinterval(1e-5)
+
+def look(name):
+    together.wait()
+    try:
+        getattr(yaml, name)
+    except Exception as error:
+        wrong.append(repr(error))
+
+threads = [threading.Thread(target=look, args=(name,)) for name in names]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(wrong, yaml.safe_load("[1]"), hasattr(yaml, "nothing"))
+""")
+    assert said == "[] [1] False\n"
