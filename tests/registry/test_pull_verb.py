@@ -96,6 +96,23 @@ def test_a_terminal_shows_that_apply_pulls(hub, machine):
     assert seen.is_set(), said
 
 
+@pytest.mark.parametrize("verb", ["pull", "apply"])
+def test_images_are_pulled_at_once_also_where_they_share_a_layer(hub, machine, verb):
+    together = threading.Barrier(2)
+    sleep = {"command": ["sleep", "1000"], "stop_grace_period": "0s"}
+    names = {tag: f"{hub.address}/app:{tag}" for tag in ("one", "two")}
+    for tag in names:
+        hub.image(reference=tag, layers=[tiny_layer(), layer_of(tag)], pack="plain")
+        # Neither is answered before both are asked for.
+        hub.rules.append(on(hub.layers(tag)[1], lambda *_: together.wait(60) < 0, times=1))
+    if verb == "pull":
+        machine.cli("pull", *names.values())
+    else:
+        machine.apply({"containers": {tag: {**sleep, "image": name} for tag, name in names.items()}})
+    assert not together.broken
+    assert len(hub.asked(hub.layers("one")[0])) == 1, "what they share comes once"
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_the_demo_makes_images_where_no_registry_has_them_only(hub, machine, tmp_path, there):
     settings = {"docker.io": {"mirrors": [hub.url]}}
