@@ -166,7 +166,9 @@ def test_usage_is_what_the_kernel_counts(machine):
     before = {one.name: one for one in machine.console.usage(stopped=True)}
     assert {one.name for one in machine.console.usage()} == {"spinner", "idle"} == before.keys() - {"done"}
     assert not before["done"].running
-    machine.exec("idle", "sh", "-c", f"ping -c 1 -s 5000 {machine.engine.network.subnet().gateway}; sleep 100 &")
+    machine.exec(
+        "idle", "sh", "-c", f"ping -c 1 -s 5000 {machine.engine.network.subnet().gateway}; sleep 100 >/dev/null 2>&1 &"
+    )
     until(lambda: machine.console.usage(["spinner"])[0].processor > before["spinner"].processor)
     until(lambda: machine.console.usage(["idle"])[0].processes == 2)
     (idle,) = machine.console.usage(["idle"])
