@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from reconciler.engine.kernel import files
@@ -22,3 +23,13 @@ def test_writers_of_one_file_take_turns(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, contents))
     assert os.listdir(tmp_path) == ["script"]
+
+
+def test_folders_are_spread_on_file_systems_that_know_of_it(tmp_path):
+    files.spread_folders(tmp_path)
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    shown = subprocess.run(["lsattr", "-d", tmp_path], capture_output=True, text=True, check=False).stdout.split(" ")[0]
+    assert ("T" in shown) == (kind == "ext2/ext3")
+    files.spread_folders("/proc")

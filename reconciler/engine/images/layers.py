@@ -131,7 +131,9 @@ class Workshop:
         sweeping.sweep(self._store, self._paths)
         try:
             with locks.held(self._paths.images_lock, shared=True):
-                files.make_folders(self._paths.staging)
+                if not os.path.isdir(self._paths.staging):
+                    files.make_folders(self._paths.staging)
+                    files.spread_folders(self._paths.staging)  # where layers are unpacked, and stay
                 files.make_folders(self._paths.layers)
                 files.make_folders(self._paths.tarsplit)
                 try:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel.effects import effect
@@ -136,6 +137,28 @@ def make_folders(path: StrPath, mode: int = 0o700) -> None:
         make_folders(os.path.dirname(name), mode)
         with contextlib.suppress(FileExistsError):
             mkdir(name, mode)
+
+
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
+_FS_TOPDIR_FL = 0x00020000
+
+
+@effect
+def spread_folders(path: StrPath) -> None:
+    """FS_IOC_SETFLAGS: what is made in the folders of this one has nothing to do with each other (chattr(1), `+T`).
+
+    ext4 gives each of them another part of the disk. In one part that files were removed from a moment ago it looks at
+    all of them for each new file, which takes a hundred times as long. Other file systems know no such thing.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = int.from_bytes(fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(4)), sys.byteorder)
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, (flags | _FS_TOPDIR_FL).to_bytes(4, sys.byteorder))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EACCES):
+            raise
+    finally:
+        os.close(fd)
 
 
 def sync_folder(path: StrPath) -> None:
