@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.cli.verbs.logs import moment
+from reconciler.cli.moments import moment
 from reconciler.kits.errors import ReconcilerError, UsageError
 from reconciler.kits.text import printable
 from reconciler.kits.units import human_size

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from reconciler.cli.moments import moment
 from reconciler.cli.shell import on_terminal
-from reconciler.kits.errors import ReconcilerError, UsageError
+from reconciler.kits.errors import UsageError
 from reconciler.kits.text import printable
-from reconciler.kits.units import parse_duration
 
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
@@ -122,24 +121,6 @@ def _same_file(one: Any, other: Any) -> bool:
         return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
     except (OSError, ValueError):
         return True
-
-
-def moment(text: str, now: float) -> float:
-    """Seconds since the epoch of an RFC 3339 time or date (local without a zone), of such a number, or of "10m" ago."""
-    if re.fullmatch(r"\d{9,}(\.\d+)?", text):
-        return float(text)
-    if re.match(r"\d{4}-\d{2}-\d{2}", text):
-        from datetime import datetime  # noqa: PLC0415 - only for a time given as a date
-
-        digits = re.sub(r"(\.\d{6})\d+", r"\1", text)
-        try:
-            return datetime.fromisoformat(digits).astimezone().timestamp()
-        except ValueError as error:
-            raise UsageError(f'"{text}" is not a time', hint='write it like "2026-01-31T12:00:00Z"') from error
-    try:
-        return now - parse_duration(text.strip())
-    except ReconcilerError as error:
-        raise UsageError(f'"{text}" is not a time', hint='write it like "2026-01-31T12:00:00Z" or "10m"') from error
 
 
 def _tail(text: str) -> int | None:
