@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+from support import crashes
+from support.machine import until
+
+from reconciler.engine.containers import status
+from reconciler.engine.kernel import processes
 
 DRIVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", "crashes.py")
 EVERYTHING = bool(os.environ.get("RECONCILER_TEST_TORTURE"))
@@ -57,3 +63,42 @@ def test_apply_is_killed_at_an_effect_and_runs_again(machine):
     assert not failed, "\n".join(report)
     assert done.returncode == 0
     assert rounds[-1]["effect"] > first["effects"] * 0.9, "it came to the last effects"
+
+
+class KilledAfter:
+    """Ends this process after the effect that is called `name` and has `argument` among its own."""
+
+    def __init__(self, name, argument):
+        self.wanted = (name, argument)
+
+    def before(self, name, arguments):
+        pass
+
+    def after(self, name, arguments):
+        if name == self.wanted[0] and self.wanted[1] in arguments:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.kernel
+def test_a_start_is_killed_between_opening_the_fifo_and_writing_to_it(machine, monkeypatch):
+    """Crun's process is awake then, reading an empty fifo over and over: a writer who has not written yet would end it.
+
+    More than once, as it may be anywhere in its loop; and the next start is killed while it holds that process still.
+    """
+    sleep = {"image": "tiny", "command": ["sleep", "1000"], "stop_grace_period": "0s"}
+    machine.apply({"containers": {"c": sleep}})
+    for variable in ("RECONCILER_ROOT", "RECONCILER_RUN"):
+        monkeypatch.setenv(variable, machine.environment[variable])
+    log = os.path.join(machine.folder, "crash.log")
+    fifo = os.path.join(machine.paths.runtime, machine.record("c").id, "exec.fifo")
+    for number in range(12):
+        machine.cli("stop", "c")
+        assert crashes.run(["start", "c"], log, KilledAfter("files.open_for_writing", fifo)) == -signal.SIGKILL
+        if number % 3 == 0:
+            held = KilledAfter("processes.send_signal", signal.SIGSTOP)
+            assert crashes.run(["start", "c"], log, held) == -signal.SIGKILL
+        assert status.waits(machine.paths, machine.record("c"))
+        machine.cli("start", "c")
+        until(lambda: status.runs_own_program(machine.record("c").pid) or machine.state("c") != "running")
+        assert machine.state("c") == "running"
+        assert processes.process_state(machine.record("c").pid) == "S"

@@ -199,7 +199,7 @@ class Lifecycle:
             bundle.mark_for_settling(self.paths, record.id, due=settle.will_have_work(record))
             self._preparing.tell_dependents(record)
             # The last step: whoever is cut off before it leaves a process that waits, and the next start lets it go.
-            self.runtime.release(container_id, lambda: status.lives(self.must(container_id)))
+            self.runtime.release(container_id, begun.pid, begun.pid_start)
             upkeep.probe(self.paths, begun)
         except ReconcilerError as error:
             self._failed_start(record, error)

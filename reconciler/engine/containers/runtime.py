@@ -11,16 +11,17 @@ import errno
 import json
 import os
 import select
+import signal
 import time
 from typing import TYPE_CHECKING
 
-from reconciler.engine.containers import vetting
-from reconciler.engine.kernel import cgroups, files
+from reconciler.engine.containers import status, vetting
+from reconciler.engine.kernel import cgroups, files, processes
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from reconciler.engine.paths import Paths
 
@@ -116,42 +117,72 @@ class OciRuntime(Frozen):
         """A command line for the runtime."""
         return [*self.command, f"--root={self.root}", *arguments]
 
-    def release(self, container_id: str, lives: Callable[[], bool], timeout: float = 60.0) -> None:
-        """Let a created container's process run: what `start` does, without starting a process for it.
+    def release(self, container_id: str, pid: int, started: int, timeout: float = 60.0) -> None:
+        """Let a created container's process (its pid and start time) run: what `start` does, without a process for it.
 
-        `lives()` tells whether the process is still there. Raises ReconcilerError when nobody waits at the other end.
+        Raises ReconcilerError when nobody waits at the other end.
         """
         fifo = os.path.join(self.root, container_id, "exec.fifo")
         attempt = self._release_crun if self.kind == "crun" else self._release_runc
         end = time.monotonic() + timeout
+        gone = ReconcilerError(f"container {container_id[:12]} can't be started: its process is gone", code="start")
+        process = processes.open_process(pid, started)
+        if process < 0:
+            raise gone
         try:
-            while not attempt(fifo):
-                # The process has not opened its end yet; it does within moments, or it is gone.
-                if time.monotonic() > end or not lives():
-                    raise FileNotFoundError(errno.ENXIO, os.strerror(errno.ENXIO), fifo)
-                time.sleep(0.0005)
+            while not attempt(fifo, pid, process):
+                # It has not opened its end yet; it does within moments.
+                if processes.wait_for_end(process, 0.0005) or time.monotonic() > end:
+                    raise gone
         except OSError as error:
-            raise ReconcilerError(
-                f"container {container_id[:12]} can't be started: its process is gone", code="start"
-            ) from error
-
-    def _release_crun(self, fifo: str) -> bool:
-        """Crun's process reads a byte."""
-        try:
-            fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return False
-            raise
-        try:
-            # In this order: crun waits for the byte for ever, and takes the end of file for none.
-            files.write(fd, b"0")
-            files.remove_file(fifo)
+            raise gone from error
         finally:
-            os.close(fd)
+            os.close(process)
+
+    def _release_crun(self, fifo: str, pid: int, process: int) -> bool:
+        """Crun's process reads a byte; whether it has got one."""
+        try:
+            self._write_byte(fifo, pid, process)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            # Nobody reads: not yet, or no more, where a run that was cut off has let it go and came no further.
+            if not status.runs_own_program(pid):
+                return False
+        # Last, and once the process goes on: as long as the fifo is there, the next start does all this again.
+        files.remove_file(fifo)
         return True
 
-    def _release_runc(self, fifo: str) -> bool:
+    def _write_byte(self, fifo: str, pid: int, process: int) -> None:
+        with self._held_still(pid, process):
+            fd = files.open_for_writing(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                files.write(fd, b"0")
+            finally:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def _held_still(self, pid: int, process: int) -> Iterator[None]:
+        """Crun's process does nothing meanwhile, unless it sleeps, as it should.
+
+        It selects, then reads without blocking, and again at an end of file. A run that was cut off between opening the
+        fifo and writing leaves it in that loop, awake; a writer who comes between the two calls, and has not written
+        yet, ends it (EAGAIN). A process that sleeps is woken by the byte only.
+        """
+        if processes.process_state(pid) in {"S", ""}:
+            yield
+            return
+        try:
+            processes.send_signal(process, signal.SIGSTOP)
+            while processes.process_state(pid) not in {"T", ""}:
+                processes.wait_for_end(process, 0.0005)
+            yield
+        finally:
+            # One that was killed by others meanwhile is found to be gone by the caller.
+            with contextlib.suppress(ProcessLookupError):
+                processes.send_signal(process, signal.SIGCONT)
+
+    def _release_runc(self, fifo: str, _pid: int, _process: int) -> bool:
         """Runc's process writes a byte once somebody reads."""
         fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
