@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from limited import MIB, ONE_OF_EACH
 
 from reconciler.engine.containers import catalog, limits, statistics
 from reconciler.engine.containers.resources import Limits, limits_of, weight_of
@@ -13,7 +14,6 @@ from reconciler.engine.paths import Paths
 from reconciler.engine.records import ContainerConfig, ResourceConfig
 from reconciler.kits.errors import ReconcilerError
 
-MIB = 1 << 20
 FRESH = {
     "memory.current": f"{20 * MIB}",
     "memory.stat": f"anon {10 * MIB}\ninactive_file {4 * MIB}\n",
@@ -78,13 +78,10 @@ def group(tmp_path, monkeypatch):
 
 
 NONE = ResourceConfig()
-SOME = ResourceConfig(
-    memory=64 * MIB, memory_reservation=8 * MIB, memory_swap=96 * MIB, cpus=0.5, cpu_shares=512, cpuset="0", pids=40
-)
 
 
 def test_all_limits_on_v2_and_away_again(group):
-    changed = dict(group.change(NONE, SOME))
+    changed = dict(group.change(NONE, ONE_OF_EACH))
     assert {name: group.holds(name) for name in changed} == {
         "memory.max": str(64 * MIB),
         "memory.swap.max": str(32 * MIB),
@@ -95,21 +92,21 @@ def test_all_limits_on_v2_and_away_again(group):
         "cpuset.cpus": "0",
         "pids.max": "40",
     }
-    assert limits.drift(group.paths, record(SOME)) == ()
-    assert group.change(SOME, SOME) == []
-    group.change(SOME, NONE)
+    assert limits.drift(group.paths, record(ONE_OF_EACH)) == ()
+    assert group.change(ONE_OF_EACH, ONE_OF_EACH) == []
+    group.change(ONE_OF_EACH, NONE)
     assert {name: group.holds(name) for name in changed} == {name: FRESH[name] for name in changed}
 
 
 def test_memory_comes_down_before_its_limit_does_on_v2(group):
     """A limit below what is used would kill: first what can be given up is, and where that is not enough nothing changes."""
-    group.change(NONE, SOME)
+    group.change(NONE, ONE_OF_EACH)
     small = ResourceConfig(memory=32 * MIB, memory_swap=32 * MIB, pids=10)
-    assert group.change(SOME, ResourceConfig(memory=128 * MIB))[-2:] == [
+    assert group.change(ONE_OF_EACH, ResourceConfig(memory=128 * MIB))[-2:] == [
         ("memory.max", str(128 * MIB)),
         ("memory.swap.max", str(128 * MIB)),
     ]
-    assert [name for name, _ in group.change(SOME, small)][-4:] == [
+    assert [name for name, _ in group.change(ONE_OF_EACH, small)][-4:] == [
         *("memory.high", "memory.max", "memory.high", "memory.swap.max")
     ]
     (group.folder / "memory.current").write_text(str(31 * MIB))
@@ -120,13 +117,13 @@ def test_memory_comes_down_before_its_limit_does_on_v2(group):
 
 
 def test_drift_is_told_in_words_and_not_where_a_value_only_looks_different(group):
-    group.change(NONE, SOME)
+    group.change(NONE, ONE_OF_EACH)
     for name, text in (("memory.max", str(64 * MIB + 100)), ("cpuset.cpus", "0-0")):
         (group.folder / name).write_text(text)
-    assert limits.drift(group.paths, record(SOME)) == ()
+    assert limits.drift(group.paths, record(ONE_OF_EACH)) == ()
     for name, text in (("memory.max", "max"), ("cpu.weight", "100"), ("cpu.max", "max 100000"), ("pids.max", "max")):
         (group.folder / name).write_text(text)
-    assert limits.drift(group.paths, record(SOME)) == (
+    assert limits.drift(group.paths, record(ONE_OF_EACH)) == (
         "its memory limit is none, not 64 MiB",
         "its limit of memory and swap is none, not 96 MiB",
         "its CPU weight in shares is 1024, not 512",
@@ -140,8 +137,8 @@ def test_usage_on_v2(group):
     assert (found.processor, found.memory, found.processes) == (2.5, 16 * MIB, 3)
     assert (found.read, found.written) == (4106, 3)
     assert found.memory_limit == statistics.machine_memory()
-    group.change(NONE, SOME)
-    assert statistics.read(group.paths, record(SOME)).memory_limit == 64 * MIB
+    group.change(NONE, ONE_OF_EACH)
+    assert statistics.read(group.paths, record(ONE_OF_EACH)).memory_limit == 64 * MIB
 
 
 @pytest.mark.parametrize(
@@ -167,7 +164,7 @@ def test_the_usual_weight_is_everybodys():
 @pytest.mark.parametrize("wanted", [64 * MIB, 128 * MIB, 32 * MIB, 0])
 def test_memory_is_not_throttled_for_ever_after_a_lowering_that_was_cut_off_on_v2(group, wanted):
     """What a SIGKILL leaves: the lower `memory.high`, the old `memory.max`, and the mark that has it done again."""
-    group.change(NONE, SOME)
+    group.change(NONE, ONE_OF_EACH)
     (group.folder / "memory.high").write_text(str(32 * MIB))
-    group.change(SOME, ResourceConfig(memory=wanted))
+    group.change(ONE_OF_EACH, ResourceConfig(memory=wanted))
     assert (group.holds("memory.high"), group.holds("memory.max")) == ("max", str(wanted or "max"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from limited import MIB, ONE_OF_EACH
 
 from reconciler.engine.containers import apparmor, capabilities, limits
 from reconciler.engine.containers.resources import Limits, oci_resources
@@ -14,7 +15,6 @@ from reconciler.model.desired import Container, Ulimit
 from reconciler.runtimes.embedded import capacity
 from reconciler.runtimes.embedded.refusals import refusals
 
-MIB = 1 << 20
 NO_LIMIT = str((1 << 63) - 4096)
 FORMS = ("v1", "hybrid", "v2")
 V1 = {
@@ -30,9 +30,6 @@ V2 = {
     "memory.max": "max", "memory.swap.max": "max", "memory.low": "0", "memory.high": "max", "memory.current": "4096",
     "cpu.weight": "100", "cpu.max": "max 100000", "cpuset.cpus": "", "cpuset.cpus.effective": "0-3", "pids.max": "max",
 }  # fmt: skip
-ALL = ResourceConfig(
-    memory=64 * MIB, memory_reservation=8 * MIB, memory_swap=96 * MIB, cpus=0.5, cpu_shares=512, cpuset="0", pids=40
-)
 OF_V1 = {
     "memory/box/memory.limit_in_bytes": str(64 * MIB),
     "memory/box/memory.memsw.limit_in_bytes": str(96 * MIB),
@@ -111,9 +108,9 @@ def test_the_form_is_told_and_each_limit_goes_to_its_file_and_back(tree, form):
     assert cgroups.form() == ""
     fresh = tree.make(form).picture()
     assert cgroups.form() == form
-    assert tree.set(ALL) == (OF_V2 if form == "v2" else OF_V1)
-    assert limits._held("box", limits.limits_of(ALL)) == limits.limits_of(ALL)
-    assert tree.set(ALL) == {}
+    assert tree.set(ONE_OF_EACH) == (OF_V2 if form == "v2" else OF_V1)
+    assert limits._held("box", limits.limits_of(ONE_OF_EACH)) == limits.limits_of(ONE_OF_EACH)
+    assert tree.set(ONE_OF_EACH) == {}
     tree.set(ResourceConfig())
     assert limits._held("box", Limits()) == Limits()
     one = "box/cpuset.cpus" if form == "v2" else "cpuset/box/cpuset.cpus"
@@ -127,17 +124,21 @@ def test_where_swap_is_not_counted_it_is_neither_set_nor_missed(tree, form):
     tree.make(form, without=("memory.swap.max", "memory.memsw.limit_in_bytes"))
     assert not cgroups.counts_swap()
     expected = {path: text for path, text in (OF_V2 if form == "v2" else OF_V1).items() if "sw" not in path}
-    assert tree.set(ALL) == expected
-    assert tree.set(ALL) == {}
-    told = oci_resources(ALL, swap_counted=cgroups.counts_swap(), v2=form == "v2")
+    assert tree.set(ONE_OF_EACH) == expected
+    assert tree.set(ONE_OF_EACH) == {}
+    told = oci_resources(ONE_OF_EACH, swap_counted=cgroups.counts_swap(), v2=form == "v2")
     assert told["memory"] == {"limit": 64 * MIB, "reservation": 8 * MIB}
 
 
 def test_the_oci_runtime_is_told_shares_on_v1_and_a_weight_on_v2():
     common = {"memory": {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 8 * MIB}, "pids": {"limit": 40}}
     cpu = {"period": 100_000, "quota": 50_000, "cpus": "0"}
-    assert oci_resources(ALL, swap_counted=True, v2=False) == {**common, "cpu": {**cpu, "shares": 512}}
-    assert oci_resources(ALL, swap_counted=True, v2=True) == {**common, "cpu": cpu, "unified": {"cpu.weight": "59"}}
+    assert oci_resources(ONE_OF_EACH, swap_counted=True, v2=False) == {**common, "cpu": {**cpu, "shares": 512}}
+    assert oci_resources(ONE_OF_EACH, swap_counted=True, v2=True) == {
+        **common,
+        "cpu": cpu,
+        "unified": {"cpu.weight": "59"},
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
