@@ -351,6 +351,19 @@ _SLICE = 128 << 10
 DISK_FULL = "disk-full"
 
 
+@contextlib.contextmanager
+def even_on_a_full_disk() -> Iterator[None]:
+    """Go on where what is meant can't be written down: ending and removing a container is what makes room to write.
+
+    Whoever is cut off then leaves a container that has ended, maybe without its files; the same verb again ends it.
+    """
+    try:
+        yield
+    except ReconcilerError as error:
+        if error.code != DISK_FULL:
+            raise
+
+
 def get_meta(connection: sqlite3.Connection, key: str) -> str:
     """A small fact about these roots, "" if not set."""
     row: Any = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -129,7 +129,7 @@ def test_a_policy_that_gave_up_is_tried_again_by_apply_only(machine):
     failing = {**SLEEP, "command": ["sh", "-c", "exit 4"], "restart": "on-failure:2"}
     machine.apply({"containers": {"failing": failing}}, code=1)
     gave_up = until(lambda: (r := machine.record("failing")).state == "exited" and r)
-    assert (gave_up.restarts, gave_up.exit_code) == (2, 4)
+    assert (gave_up.restarts, gave_up.exit_code) == (2, 4), gave_up
     assert machine.console.inspect("failing")["RestartCount"] == 2
     assert machine.engine.settling.settle(gave_up.id) == 0.0
     assert machine.record("failing") == gave_up

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 
 import pytest
 from support.machine import image, until
+
+from reconciler.engine import store
 
 pytestmark = pytest.mark.kernel
 
@@ -33,6 +36,46 @@ def full(make_machine, request):
     finally:
         machine.restart()
         subprocess.run(["umount", "-l", machine.root], check=True)
+
+
+class _TakesTheRoom:
+    """The writer is quicker than the first commit of a verb; the next ones find what the end has made free."""
+
+    def __init__(self, monkeypatch):
+        self._commit = store._commit
+        self.refused = 0
+        monkeypatch.setattr(store, "_commit", self.commit)
+
+    def commit(self, connection):
+        if not self.refused:
+            self.refused += 1
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        self._commit(connection)
+
+
+@pytest.mark.parametrize(
+    ("verb", "waits"), [("stop", False), ("stop", True), ("kill", False)], ids=["stop", "stop-between-restarts", "kill"]
+)
+def test_no_policy_restarts_what_was_ended_though_the_wish_could_not_be_written(machine, monkeypatch, verb, waits):
+    command = ["sh", "-c", "exit 3"] if waits else ["sleep", "1000"]
+    config = {"image": "tiny", "command": command, "restart": "always", "stop_grace_period": "0s"}
+    machine.apply({"containers": {"x": config}}, code=1 if waits else 0)
+    # The back-off has grown by then to seconds: nothing happens beside us.
+    until(
+        lambda: (
+            machine.record("x").state == ("restarting" if waits else "running")
+            and (not waits or machine.record("x").streak > 4)
+        )
+    )
+    takes = _TakesTheRoom(monkeypatch)
+    getattr(machine.console, verb)("x")
+    assert takes.refused
+    record = machine.record("x")
+    assert (record.state, record.wanted, record.restart_at) == ("exited", "stopped", 0.0)
+    assert machine.engine.settling.settle(record.id) == 0.0
+    assert machine.record("x") == record
 
 
 def _free(machine):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.containers import catalog, status, stopping
 from reconciler.engine.kernel import cgroups
+from reconciler.engine.store import even_on_a_full_disk
 from reconciler.kits.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -28,16 +29,17 @@ def kill(lifecycle: Lifecycle, name: str, number: int = signal.SIGKILL) -> None:
         record = lifecycle.must(record.id)
         now = lifecycle.registry.status(record)
         if now.state == catalog.RESTARTING:
-            _want(lifecycle, record, catalog.STOPPED)
-            lifecycle.conclude(lifecycle.must(record.id))
+            lifecycle.conclude(record, down=True)
             return
         if not now.is_up:
             raise ReconcilerError(
                 f"Cannot kill container: {name}: Container {record.id} is not running", code="not-running"
             )
         if number == signal.SIGKILL:
-            _want(lifecycle, record, catalog.STOPPED)
-            stopping.kill(lifecycle.paths, record)
+            with even_on_a_full_disk():
+                _want(lifecycle, record, catalog.STOPPED)
+            if stopping.kill(lifecycle.paths, record):
+                lifecycle.conclude(record, down=True)
             return
         if number == lifecycle.stop_signal(record):
             _want(lifecycle, record, catalog.LAST_RUN)

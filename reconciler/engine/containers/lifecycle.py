@@ -15,7 +15,7 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.engine.containers import bundle, catalog, ending, helpers, monitor, mounting, settle, status, stopping
 from reconciler.engine.containers.health import upkeep
@@ -23,9 +23,10 @@ from reconciler.engine.containers.preparing import Preparing
 from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.kernel import files, locks
 from reconciler.engine.networks import ports
-from reconciler.engine.store import DISK_FULL
+from reconciler.engine.store import DISK_FULL, even_on_a_full_disk
 from reconciler.engine.volumes import volumes
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -245,7 +246,7 @@ class Lifecycle:
             self._want_down(record)
             record = self.must(record.id)
             if not self.registry.status(record).is_up:
-                self.conclude(record)
+                self.conclude(record, down=True)
                 return False
         # Without the lock: who wants it killed or removed meanwhile need not wait for the grace period.
         number = self.stop_signal(record)
@@ -254,12 +255,12 @@ class Lifecycle:
             with self.lock(record.id):
                 again = self.registry.get(record.id)
                 if again and again.generation == record.generation:
-                    self.conclude(again)
+                    self.conclude(again, down=True)
         return True
 
     def _want_down(self, record: Record) -> None:
         """Write down that it shall be down, before it is made so; its exit hook has nothing to do then."""
-        with _even_on_a_full_disk(), self.store.write() as connection:
+        with even_on_a_full_disk(), self.store.write() as connection:
             catalog.change(connection, record.id, wanted=catalog.STOPPED, restart_at=0.0)
         bundle.mark_for_settling(self.paths, record.id, due=False)
 
@@ -272,35 +273,39 @@ class Lifecycle:
         if record.ports:
             self.network.unpublish(record.address, record.ports)
 
-    def conclude(self, record: Record) -> Record:
+    def conclude(self, record: Record, *, down: bool = False) -> Record:
         """Write down how a container that no longer runs has ended, and take down what its run leaves behind.
 
         The caller holds the lock. One that never ran keeps its state. One that its policy wants to run again is written
-        down as such in the same commit: whoever is cut off from here on, the restart is not lost.
+        down as such in the same commit: whoever is cut off from here on, the restart is not lost. With `down` somebody
+        has asked for the end: no policy has a say, also where a full disk has kept that from being written before.
         """
         waits = status.waits(self.paths, record)
         if record.state == catalog.RUNNING or (status.lives(record) and not waits):
             if not waits:
                 monitor.wait_for_code(self.paths, record.id)
             code, finished = ending.exit_code(self.paths, record.id) or (None, time.time())
-            oom = int(ending.was_out_of_memory(self.paths, record.id))
+            how = {"exit_code": code, "finished": finished, "oom": int(ending.was_out_of_memory(self.paths, record.id))}
             try:
-                self._write_end(record, code, finished, oom)
+                self._write_end(record.id, down=down, **how)
             except ReconcilerError as error:
                 if error.code != DISK_FULL:
                     raise
                 self._clear(record)  # frees what its mount still holds
-                self._write_end(record, code, finished, oom)
-        elif record.state == catalog.RESTARTING and record.wanted != catalog.WANTED:
+                self._write_end(record.id, down=down, **how)
+        elif record.state == catalog.RESTARTING and (down or record.wanted != catalog.WANTED):
+            wanted = catalog.STOPPED if down else record.wanted
             with self.store.write() as connection:
-                catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0)
+                catalog.change(connection, record.id, state=catalog.EXITED, restart_at=0.0, wanted=wanted)
         self._clear(record)
         return self.must(record.id)
 
-    def _write_end(self, record: Record, code: int | None, finished: float, oom: int) -> None:
+    def _write_end(self, container_id: str, *, down: bool, **how: Any) -> None:
         with self.store.write() as connection:
-            now = settle.next_state(self.must(record.id), code, finished)
-            catalog.change(connection, record.id, exit_code=code, finished=finished, oom=oom, **now)
+            ended = replace(self.must(container_id), **how)
+            if down:
+                ended = replace(ended, wanted=catalog.STOPPED)
+            catalog.change(connection, container_id, wanted=ended.wanted, **how, **settle.next_state(ended))
 
     def _clear(self, record: Record) -> None:
         self._shut(record)
@@ -327,26 +332,13 @@ class Lifecycle:
             volumes.discard(self.paths, self.store, names, since=0.0 if with_volumes else record.created)
 
     def _remove(self, record: Record) -> None:
-        with _even_on_a_full_disk(), self.store.write() as connection:
+        with even_on_a_full_disk(), self.store.write() as connection:
             catalog.change(connection, record.id, phase=catalog.REMOVING, wanted=catalog.STOPPED)
         self._clear(record)
         files.remove_tree(self.paths.container(record.id))
         upkeep.end(self.paths, record)
         with self.store.write() as connection:
             catalog.delete(connection, record.id)
-
-
-@contextlib.contextmanager
-def _even_on_a_full_disk() -> Iterator[None]:
-    """Go on where what is meant can't be written down: ending and removing a container is what makes room to write.
-
-    Whoever is cut off then leaves a container that has ended, maybe without its files; the same verb again ends it.
-    """
-    try:
-        yield
-    except ReconcilerError as error:
-        if error.code != DISK_FULL:
-            raise
 
 
 def _refused(record: Record, state: str) -> ReconcilerError:

@@ -37,16 +37,16 @@ def restarts_by_policy(record: Record) -> bool:
     return policy in ("always", "unless-stopped")
 
 
-def next_state(record: Record, code: int | None, finished: float) -> dict[str, Any]:
-    """Columns for a container that ran and has ended with `code`: exited, or to be restarted and when.
+def next_state(ended: Record) -> dict[str, Any]:
+    """Columns for a container that ran and has ended as its record says by now: exited, or to be restarted and when.
 
     A run that was long enough begins the back-off anew; the count of restarts goes on, as Docker's does.
     """
-    if not restarts_by_policy(replace(record, exit_code=code)):
+    if not restarts_by_policy(ended):
         return {"state": catalog.EXITED, "restart_at": 0.0}
-    ran = max(0.0, finished - record.started)
-    streak = 0 if ran >= RESTART_RESET else record.streak
-    due = finished + restart_delay(ran, streak)
+    ran = max(0.0, ended.finished - ended.started)
+    streak = 0 if ran >= RESTART_RESET else ended.streak
+    due = ended.finished + restart_delay(ran, streak)
     return {"state": catalog.RESTARTING, "restart_at": due, "streak": streak}
 
 

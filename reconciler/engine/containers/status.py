@@ -160,4 +160,5 @@ def is_at_work(record: Record) -> bool:
     if not runs_own_program(record.pid):
         return False
     pid = processes.first_child(record.pid) if record.config.init else record.pid
-    return processes.process_state(pid) in ("S", "T")
+    # The first process of a PID namespace sleeps once more as it ends (pid_namespaces(7)), when it has no program any more.
+    return processes.process_state(pid) in ("S", "T") and runs_own_program(record.pid)
