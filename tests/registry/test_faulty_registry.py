@@ -80,7 +80,7 @@ class Front(Hub):
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory):
-    """A registry with the tiny image and a layer more as app:1; its address, that layer's digest and size."""
+    """A registry with the tiny image and a layer more as app:1; its address, that layer's digest, both layers' sizes."""
     with tarfile.open(image("tiny")) as archive:
         (entry,) = json.load(archive.extractfile("manifest.json"))
         config = json.load(archive.extractfile(entry["Config"]))
@@ -91,14 +91,14 @@ def behind(tmp_path_factory):
     packed = [gzip.compress(layer, 1, mtime=0) for layer in (low, high)]
     with docker_registry(str(tmp_path_factory.mktemp("registry"))) as address:
         Pusher(address).image("app", "1", json.dumps(config).encode(), packed)
-        yield address, sha(packed[1]), len(packed[1])
+        yield address, sha(packed[1]), [len(layer) for layer in packed]
 
 
 @pytest.fixture
 def front(behind):
-    address, digest, size = behind
+    address, digest, sizes = behind
     with running(Front(address)) as made:
-        made.layer, made.size = digest, size
+        made.layer, made.size, made.low = digest, sizes[1], sizes[0]
         yield made
 
 
@@ -106,7 +106,7 @@ def front(behind):
 def attempt(request, front, make_machine, tmp_path):
     """A function that pulls app:1 by the verb or by a step of `apply` that would replace a container in use."""
     applied = request.param == "apply"
-    machine = make_machine(images=applied)
+    machine = make_machine(images=applied, disk="64m")
     machine.environment |= {"DOCKER_CONFIG": os.path.join(machine.folder, "docker"), "HOME": machine.folder}
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         machine.environment.pop(name, None)
@@ -129,7 +129,7 @@ def attempt(request, front, make_machine, tmp_path):
         assert (name.rpartition(":")[0] in machine.cli("images").out) == (not code)
         return ran
 
-    run.machine = machine
+    run.machine, run.wanted = machine, front.size + (0 if applied else front.low)
     return run
 
 
@@ -165,6 +165,7 @@ def test_one_that_is_busy_for_a_while_is_asked_again(front, attempt):
     assert len(front.starts()) == 3
 
 
+@pytest.mark.parametrize("attempt", ["pull"], indirect=True)
 def test_one_that_is_busy_for_ever_is_given_up(front, attempt):
     front.rules.append(on("/manifests/", busy(503)))
     ran = attempt(code=1)
@@ -183,3 +184,17 @@ def test_one_that_hangs_is_given_up(front, attempt):
     front.rules.append(on(front.layer, hang(front)))
     ran = attempt(code=1, idle_timeout="1m", time_limit="3s")
     assert "time_limit in config.yaml allows more" in ran.err
+
+
+def test_a_disk_that_fills_meanwhile_is_told_and_the_next_pull_has_its_room(attempt):
+    """There is room for what comes, and not for what becomes of it."""
+    machine = attempt.machine
+    machine.cli("images")  # the store has its reserve by now
+    machine.resize_disk(attempt.wanted + (300 << 10))
+    before = machine.free()
+    ran = attempt(code=1)
+    assert f"the disk of {machine.root} is full" in ran.err
+    assert "hint: remove images that nobody uses" in ran.err
+    assert before - machine.free() <= 64 << 10, "nothing of it is kept"
+    machine.resize_disk(32 << 20)
+    attempt()

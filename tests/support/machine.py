@@ -74,9 +74,9 @@ class Ran:
 
 
 class Machine:
-    """Everything of it lies in `folder`, which is removed at the end."""
+    """Everything of it lies in `folder`, which is removed at the end; with `disk` its root is a disk of that size ("40m")."""
 
-    def __init__(self, folder: str = "", *, images: bool = True) -> None:
+    def __init__(self, folder: str = "", *, images: bool = True, disk: str = "") -> None:
         self.folder = folder or tempfile.mkdtemp(prefix=PREFIX)
         self._mark = open(os.path.join(self.folder, "in-use"), "w", encoding="utf-8")  # noqa: SIM115 - held to the end
         fcntl.flock(self._mark, fcntl.LOCK_EX)
@@ -84,6 +84,9 @@ class Machine:
         for path in (self.root, self.run):
             os.makedirs(path, mode=0o700, exist_ok=True)
         self.paths = Paths.of(self.root, self.run)
+        self._has_disk = bool(disk)
+        if disk:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk},mode=700", "tmpfs", self.root], check=True)
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("RECONCILER_")},
             "RECONCILER_ROOT": self.root,
@@ -94,6 +97,17 @@ class Machine:
         self.ids: set[str] = set()
         if images:
             self.console.load(image("tiny"))
+
+    def free(self) -> int:
+        """Bytes that the disk of its root has left."""
+        facts = os.statvfs(self.root)
+        return facts.f_bavail * facts.f_frsize
+
+    def resize_disk(self, free: int) -> None:
+        """Have that many bytes free on its disk, up to a page."""
+        facts = os.statvfs(self.root)
+        size = (facts.f_blocks - facts.f_bavail) * facts.f_frsize + free
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.root], check=True)
 
     @property
     def runtime(self) -> EmbeddedRuntime:
@@ -191,7 +205,8 @@ class Machine:
     def leftovers(self) -> list[str]:
         """What is left now, but for children of ours that have ended."""
         programs.reap_detached()
-        return world.leftovers(self.paths, tuple(self.ids))
+        own = {f"mount {self.root}"} if self._has_disk else set()
+        return [line for line in world.leftovers(self.paths, tuple(self.ids)) if line not in own]
 
     def sweep(self) -> None:
         """By force, for what the product could not or was not asked to remove."""
