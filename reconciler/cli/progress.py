@@ -37,6 +37,7 @@ _DONE = {
     "prepare": "prepared",
     "start": "started",
     "update": "updated",
+    "rename": "renamed",
     "stop": "stopped",
     "remove": "removed",
 }
@@ -48,6 +49,7 @@ _DOING = {
     "start": "starting",
     "wait": "waiting for",
     "update": "updating",
+    "rename": "renaming",
     "stop": "stopping",
     "remove": "removing",
 }

@@ -41,16 +41,54 @@ class PullImage(Frozen):
 
 
 class CreateVolume(Frozen):
-    """Make an empty named volume that belongs to `stack`; one that exists under this name is left as it is."""
+    """Make an empty named volume that belongs to `stack`; one that exists under this name is left as it is.
+
+    `protected` is as in `observed.ObservedVolume`.
+    """
 
     stack: str
     volume: Volume
+    protected: str = ""
 
     verb = "create"
 
     @property
     def subject(self) -> str:
         return f"volume {self.volume.key}"
+
+
+class UpdateVolume(Frozen):
+    """Give an existing volume its labels and its protection anew; nobody who mounts it notices. `protected` as above."""
+
+    stack: str
+    volume: Volume
+    protected: str = ""
+
+    verb = "update"
+
+    @property
+    def subject(self) -> str:
+        return f"volume {self.volume.key}"
+
+
+class RenameVolume(Frozen):
+    """Let the volume called `old_name` be the stack's `volume`, under that one's name; its data stays where it lies.
+
+    Whoever mounts it goes on, and knows it by its new name. `old_stack` and `old_key` are whose it was, "" = nobody's:
+    containers of either stack that were made for that key know it by the new one. An error where the new name is taken.
+    """
+
+    stack: str
+    volume: Volume
+    old_name: str
+    old_stack: str = ""
+    old_key: str = ""
+
+    verb = "rename"
+
+    @property
+    def subject(self) -> str:
+        return f"volume {_renamed(self.old_name, self.volume.name, self.old_stack, self.old_key, self.stack, self.volume.key)}"
 
 
 class RemoveVolume(Frozen):
@@ -164,6 +202,38 @@ class UpdateContainer(Frozen):
         return f"container {self.container.key}"
 
 
+class RenameContainer(Frozen):
+    """Let the container called `old_name` be `key` of the stack, under `name`; running or not, it goes on as it is.
+
+    With it go its anonymous volumes and the random ports that are kept for it. Who links to it or has its volumes goes on,
+    too, and follows the new name. `old_stack` and `old_key` are whose it was, "" = nobody's: containers of either stack
+    that were made for that key are then made for the new one. An error where the new name or key is taken.
+    """
+
+    stack: str
+    origin: str
+    key: str
+    name: str
+    old_name: str
+    old_stack: str = ""
+    old_key: str = ""
+
+    verb = "rename"
+
+    @property
+    def subject(self) -> str:
+        return f"container {_renamed(self.old_name, self.name, self.old_stack, self.old_key, self.stack, self.key)}"
+
+
+def _renamed(old_name: str, name: str, old_stack: str, old_key: str, stack: str, key: str) -> str:
+    """By key where it has one and another one then, with the stack where that is another one; else by name."""
+    if not old_key:
+        return f"{old_name} -> {key}"
+    if old_stack != stack:
+        return f"{old_stack}/{old_key} -> {stack}/{key}"
+    return f"{old_key} -> {key}" if old_key != key else f"{old_name} -> {name}"
+
+
 class RemoveContainer(Frozen):
     """Remove a container that does not run (a half-made one too); its volumes stay, anonymous ones as well.
 
@@ -194,6 +264,8 @@ Action = (
     PullImage
     | RepairNetwork
     | CreateVolume
+    | UpdateVolume
+    | RenameVolume
     | RemoveVolume
     | CreateContainer
     | PrepareContainer
@@ -201,5 +273,6 @@ Action = (
     | AwaitContainer
     | StopContainer
     | UpdateContainer
+    | RenameContainer
     | RemoveContainer
 )

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.kits.source import Position
 from reconciler.model import desired
 
-CODEC_VERSION = 2
+CODEC_VERSION = 3
 """Raised when the form changes in a way that `decode` would misread."""
 
 _LISTS: dict[str, Any] = {
@@ -30,7 +30,12 @@ _OBJECTS: dict[str, Any] = {
     "logging": desired.Logging,
 }
 _DEFAULTS: dict[Any, dict[str, Any]] = {
-    kind: kind.defaults() for kind in (desired.Container, desired.Volume, *_LISTS.values(), *_OBJECTS.values())
+    kind: kind.defaults()
+    for kind in (
+        *(desired.Container, desired.Volume, desired.Move, desired.Adoption),
+        *_LISTS.values(),
+        *_OBJECTS.values(),
+    )
 }
 
 
@@ -44,6 +49,8 @@ def encode(stack: desired.Stack) -> dict[str, Any]:
         "containers": [_flat(container) for container in stack.containers.values()],
         "volumes": [_flat(volume) for volume in stack.volumes.values()],
         "positions": _encode_positions(stack.positions),
+        **({"moved": [_flat(move) for move in stack.moved]} if stack.moved else {}),
+        **({"adopt": [_flat(adoption) for adoption in stack.adopt]} if stack.adopt else {}),
     }
 
 
@@ -60,6 +67,8 @@ def decode(document: dict[str, Any]) -> desired.Stack:
         containers={each.key: each for each in containers},
         volumes={each.key: each for each in volumes},
         positions=_decode_positions(document["positions"]),
+        moved=tuple([desired.Move(**each) for each in document.get("moved", ())]),
+        adopt=tuple([desired.Adoption(**each) for each in document.get("adopt", ())]),
     )
 
 

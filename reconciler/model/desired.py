@@ -172,13 +172,14 @@ class Logging(Frozen):
 class Volume(Frozen):
     """A named volume. `name` is the runtime's name (STACK_KEY unless the spec says otherwise).
 
-    An `external` one is neither created nor labelled by us: it must be there.
+    An `external` one is neither created nor labelled by us: it must be there. One to `protect` is removed by nothing.
     """
 
     key: str
     name: str
     external: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    protect: bool = False
 
 
 class Container(Frozen):
@@ -324,11 +325,28 @@ UPDATABLE = frozenset(
 """Settings that a container may be given anew without being made anew, and the stack's origin; a runtime says which it can."""
 
 
+class Move(Frozen):
+    """What is a stack's `kind` ("container" or "volume") `old` is its `new`; of kind "stack", the names of a stack."""
+
+    kind: str
+    old: str
+    new: str
+
+
+class Adoption(Frozen):
+    """What the runtime has as `name`, made by hand or for another stack, is the stack's `kind` ("container", "volume") `key`."""
+
+    kind: str
+    name: str
+    key: str
+
+
 class Stack(Frozen):
     """One named set of containers and volumes from a spec: the desired state.
 
     `source` names the spec as the user gave it ("specs/wordpress.yaml"); `origin` is the same made absolute, which
     a runtime remembers as the stack's owner. `positions` says where each value stands, by path (see `position_of`).
+    `moved` and `adopt` are in the order of the spec; moves form chains, but no circles.
     """
 
     name: str
@@ -337,6 +355,8 @@ class Stack(Frozen):
     containers: dict[str, Container]
     volumes: dict[str, Volume] = field(default_factory=dict)
     positions: dict[Path, Position] = field(default_factory=dict)
+    moved: tuple[Move, ...] = ()
+    adopt: tuple[Adoption, ...] = ()
 
     def position_of(self, *path: str | int) -> Position | None:
         """The position of the value at `path`, or of the nearest thing around it that has one."""

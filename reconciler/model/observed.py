@@ -76,7 +76,11 @@ class ObservedContainer(Frozen):
 
 
 class ObservedVolume(Frozen):
-    """A volume as the runtime has it; `users` are the names of the containers that mount it, running or not."""
+    """A volume as the runtime has it; `users` are the names of the containers that mount it, running or not.
+
+    `protected` is the origin of the spec that says so (`desired.Stack.origin`), "" = it is not; while it is, nothing
+    removes the volume.
+    """
 
     name: str
     stack: str = ""
@@ -84,6 +88,8 @@ class ObservedVolume(Frozen):
     anonymous: bool = False
     users: tuple[str, ...] = ()
     created_at: float = 0.0
+    labels: dict[str, str] = field(default_factory=dict)
+    protected: str = ""
 
 
 class ObservedImage(Frozen):
@@ -127,7 +133,8 @@ class Scope(Frozen):
     A stack's containers and volumes, everything that has one of `names` or `volumes` as its name, `images` by
     reference as the spec spells it, and who holds the given host ports: (host_ip, host_port, protocol). `wanted` are
     the containers that a spec describes: the runtime says what of them it can't do here. `remote` are those of the
-    images whose registries are to be asked what the name stands for now; that takes its time.
+    images whose registries are to be asked what the name stands for now; that takes its time. `former` are other stacks
+    that are looked at like `stack`: names that it had before.
     """
 
     stack: str
@@ -137,6 +144,7 @@ class Scope(Frozen):
     host_ports: tuple[tuple[str, int, str], ...] = ()
     wanted: tuple[Container, ...] = ()
     remote: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
 
 class Refusal(Frozen):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PULL = "pull"
 REPAIR = "repair"
+RENAME = "rename"
 CREATE = "create"
 START = "start"
 STOP = "stop"

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 
 from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
-from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, PULL, REMOVE, REPAIR, REPLACE, RESTART, START, STOP, WAIT
+from reconciler.model.plan import (
+    CREATE,
+    FOLLOW,
+    IN_PLACE,
+    PULL,
+    REMOVE,
+    RENAME,
+    REPAIR,
+    REPLACE,
+    RESTART,
+    START,
+    STOP,
+    WAIT,
+)
 from reconciler.planner.changes import LISTS
 
 if TYPE_CHECKING:
@@ -22,6 +35,7 @@ _SIGNS = {
     "create": "+",
     "start": "+",
     "update": "~",
+    "rename": "~",
     "wait": ".",
     "stop": "-",
     "remove": "-",
@@ -29,6 +43,7 @@ _SIGNS = {
 _CLASSES = {
     PULL: "",
     REPAIR: "",
+    RENAME: "",
     CREATE: "",
     START: "",
     STOP: "",
@@ -42,10 +57,13 @@ _CLASSES = {
 _COUNTED = (
     (REPAIR, "network", "repair"),
     (PULL, "image", "pull"),
+    (RENAME, "volume", "rename"),
+    (RENAME, "container", "rename"),
     (CREATE, "volume", "create"),
     (CREATE, "container", "create"),
     (STOP, "container", "stop"),
     (START, "container", "start"),
+    (IN_PLACE, "volume", "change in place"),
     (IN_PLACE, "container", "change in place"),
     (RESTART, "container", "restart"),
     (REPLACE, "container", "replace"),

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Capabilities(Frozen):
     """What a runtime can do; what it can't is refused in the plan, never ignored.
 
-    `prepare`: it can have a container's process made and waiting before its start (`PrepareContainer`).
+    `prepare`: it can have a container's process made and waiting before its start (`PrepareContainer`). `rename`: it can
+    give what exists another name and owner (`RenameContainer`, `RenameVolume`).
     """
 
     name: str
     pull: bool = False
     links: bool = True
     prepare: bool = False
+    rename: bool = False
     update_in_place: frozenset[str] = frozenset()
     """Settings that `UpdateContainer` can change without a new container; "origin" among them: a new owner too."""
 
