@@ -13,7 +13,9 @@ from support import crashes
 from support.machine import until
 
 from reconciler.engine.containers import status
+from reconciler.engine.containers.runtime import OciRuntime
 from reconciler.engine.kernel import processes
+from reconciler.kits.errors import ReconcilerError
 
 DRIVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support", "crashes.py")
 EVERYTHING = bool(os.environ.get("RECONCILER_TEST_TORTURE"))
@@ -102,3 +104,31 @@ def test_a_start_is_killed_between_opening_the_fifo_and_writing_to_it(machine, m
         until(lambda: status.runs_own_program(machine.record("c").pid) or machine.state("c") != "running")
         assert machine.state("c") == "running"
         assert processes.process_state(machine.record("c").pid) == "S"
+
+
+SLOW = """
+import os, select, sys
+fd = os.open(sys.argv[1], os.O_WRONLY)
+poller = select.poll()
+poller.register(fd, 0)
+if poller.poll(300):
+    sys.exit("the reader has left")
+os.write(fd, b"0")
+"""
+
+
+@pytest.mark.parametrize("code", [SLOW, "pass"], ids=["slow", "gone"])
+def test_runcs_process_has_a_reader_until_it_has_written(tmp_path, code):
+    """Between its open and its write it may lose its processor for long; one that has ended is not waited for."""
+    fifo = tmp_path / "c" / "exec.fifo"
+    fifo.parent.mkdir()
+    os.mkfifo(fifo)
+    with subprocess.Popen([sys.executable, "-c", code, str(fifo)]) as process:
+        runc = OciRuntime("runc", ("runc",), str(tmp_path))
+        if code == SLOW:
+            runc.release("c", process.pid, processes.start_time(process.pid))
+        else:
+            with pytest.raises(ReconcilerError, match="its process is gone"):
+                runc.release("c", process.pid, processes.start_time(process.pid))
+    assert process.returncode == 0
+    assert fifo.exists() == (code != SLOW)

@@ -62,14 +62,16 @@ def zombies_of(paths: Paths, *others: int) -> list[str]:
 
 
 def holder_of(path: str) -> int:
-    """The process that holds the lock on this file, 0 where nobody does."""
+    """The process that holds the lock on this file, 0 where nobody does; who asks about it has it shared for a moment."""
     try:
         node = os.stat(path).st_ino
     except FileNotFoundError:
         return 0
     with open("/proc/locks", encoding="ascii") as file:
         lines = [line.split() for line in file]
-    return next((int(one[4]) for one in lines if one[1] == "FLOCK" and one[5].endswith(f":{node}")), 0)
+    return next(
+        (int(one[4]) for one in lines if one[1] == "FLOCK" and one[3] == "WRITE" and one[5].endswith(f":{node}")), 0
+    )
 
 
 def groups_of(paths: Paths) -> list[str]:

@@ -64,6 +64,9 @@ def need_program(name: str, package: str) -> str:
 INIT = "/sbin/docker-init"
 """Where a container sees its init program, as with Docker."""
 
+_PATIENCE = 60.0
+"""Seconds in which a process that was made comes to wait for its start, on a machine however busy."""
+
 _INITS = ("docker-init", "tini-static", "catatonit")
 """Programs, linked statically, that run another one as `INIT -- PROGRAM ...`, pass signals on to it, and reap orphans."""
 
@@ -117,14 +120,14 @@ class OciRuntime(Frozen):
         """A command line for the runtime."""
         return [*self.command, f"--root={self.root}", *arguments]
 
-    def release(self, container_id: str, pid: int, started: int, timeout: float = 60.0) -> None:
+    def release(self, container_id: str, pid: int, started: int) -> None:
         """Let a created container's process (its pid and start time) run: what `start` does, without a process for it.
 
         Raises ReconcilerError when nobody waits at the other end.
         """
         fifo = os.path.join(self.root, container_id, "exec.fifo")
         attempt = self._release_crun if self.kind == "crun" else self._release_runc
-        end = time.monotonic() + timeout
+        end = time.monotonic() + _PATIENCE
         gone = ReconcilerError(f"container {container_id[:12]} can't be started: its process is gone", code="start")
         process = processes.open_process(pid, started)
         if process < 0:
@@ -182,18 +185,21 @@ class OciRuntime(Frozen):
             with contextlib.suppress(ProcessLookupError):
                 processes.send_signal(process, signal.SIGCONT)
 
-    def _release_runc(self, fifo: str, _pid: int, _process: int) -> bool:
-        """Runc's process writes a byte once somebody reads."""
+    def _release_runc(self, fifo: str, _pid: int, process: int) -> bool:
+        """Runc's process writes a byte once somebody reads; whether it has come. Who stops reading in between ends it (EPIPE)."""
         fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             poller = select.poll()
             poller.register(fd, select.POLLIN)
-            if not poller.poll(10) or not os.read(fd, 1):
-                return False
+            poller.register(process, select.POLLIN)  # it has ended
+            poller.poll(_PATIENCE * 1000)
+            with contextlib.suppress(BlockingIOError):
+                if os.read(fd, 1):
+                    files.remove_file(fifo)
+                    return True
+            return False
         finally:
             os.close(fd)
-        files.remove_file(fifo)
-        return True
 
 
 def write_script(path: str, text: str) -> None:
