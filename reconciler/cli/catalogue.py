@@ -52,7 +52,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("tag", "Give an image another name", "tag"),
             ("rmi", "Remove images", "remove_image"),
             ("image", "The same as verbs of a noun: image ls, image rm ...; image prune", "image"),
-            ("volume", "List, inspect, create, remove and prune volumes", "volume"),
+            ("volume", "List, inspect, create, remove, unprotect and prune volumes", "volume"),
         ),
     ),
     (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.paths import Paths
 
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -58,10 +58,11 @@ CREATE TABLE digests (          -- names by digest, of manifests and indexes
 CREATE TABLE volumes (
     name      TEXT PRIMARY KEY,
     anonymous INTEGER NOT NULL,
-    owner     TEXT NOT NULL,    -- "stack/key" of the containers it belongs to, "stack" for a named one, "" for none
+    owner     TEXT NOT NULL,    -- "stack/key" of the containers it belongs to, of a named one its own key, "" for none
     target    TEXT NOT NULL,    -- where its owner mounts an anonymous one
     labels    TEXT NOT NULL,
-    created   REAL NOT NULL
+    created   REAL NOT NULL,
+    protected TEXT NOT NULL     -- who does not want it removed, in words, "" = nobody
 ) WITHOUT ROWID;
 
 CREATE TABLE containers (

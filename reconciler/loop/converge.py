@@ -126,6 +126,7 @@ def take_down(target: str, runtime: Runtime, manner: Manner, reporter: PassRepor
             manner.options,
             source=stack.source if stack else "",
             origin=stack.origin if stack else "",
+            spec=stack,
         )
         return _carry_out(made, observed, runtime, manner, reporter)
 

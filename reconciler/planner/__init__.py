@@ -4,7 +4,8 @@
     scope.py      what a runtime must look at so that a stack can be planned
     changes.py    settings compared field by field; what a change takes
     decisions.py  what happens to each container: in sync, started, updated, replaced, removed; what follows a link
-    checks.py     what can't be planned: names, volumes, owners
+    checks.py     what can't be planned: names, owners
+    volumes.py    which volumes are made or changed in place, and what is in the way, also of deleting them
     images.py     what is pulled and why, and names that stand for another image now
     pulling.py    a plan taken apart: first the pulls, then what is found to be left
     graph.py      who uses whom, and orders over that

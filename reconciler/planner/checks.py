@@ -121,35 +121,3 @@ def _owner(holder: ObservedContainer) -> str:
     if holder.stack:
         return f"container {holder.key} of stack {holder.stack}"
     return f"a container made by hand ({holder.id[:12]})" if holder.id else "a container made by hand"
-
-
-def check_volumes(stack: Stack, observed: Observed, problems: list[ReconcilerError]) -> tuple[list[str], list[str]]:
-    """External volumes are there, and no volume is another stack's. Returns (keys of those to create, notes)."""
-    there = {volume.name: volume for volume in observed.volumes}
-    missing, notes = [], []
-    for key, volume in sorted(stack.volumes.items()):
-        seen = there.get(volume.name)
-        position = stack.position_of("volumes", key)
-        if seen is None and volume.external:
-            problems.append(
-                ReconcilerError(
-                    f"the external volume {volume.name} is not there",
-                    code="no-volume",
-                    position=position,
-                    hint=f"make it with `reconciler volume create {volume.name}`, or take `external` away",
-                )
-            )
-        elif seen is None:
-            missing.append(key)
-        elif seen.stack not in ("", stack.name) and not volume.external:
-            problems.append(
-                ReconcilerError(
-                    f"volume {volume.name} belongs to stack {seen.stack}",
-                    code="volume-taken",
-                    position=position,
-                    hint="give this one another name, or say `external: true` to share it",
-                )
-            )
-        elif not seen.stack and not volume.external:
-            notes.append(f"volume {volume.name} was there before this stack and is used as it is")
-    return missing, notes

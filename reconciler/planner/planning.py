@@ -16,6 +16,7 @@ from reconciler.planner.conditions import awaited, check_conditions
 from reconciler.planner.decisions import LIVE, Decision, decide, notes_about, spread
 from reconciler.planner.hostports import HostPorts
 from reconciler.planner.images import needed_pulls, notes_about_pulls
+from reconciler.planner.volumes import check_deletable, check_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,13 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     spread(decisions)
 
     pulls = needed_pulls(desired, observed, decisions, options, capabilities.pull, problems)
-    volumes, volume_notes = checks.check_volumes(desired, observed, problems)
+    volumes = check_volumes(desired, observed, problems)
     waits = ports.claim(problems)
     for key, holder in checks.check_names(desired, observed, decisions, problems).items():
         waits.setdefault(key, set()).add(holder)
     checks.raise_all(problems)
 
-    notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volume_notes)
+    notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volumes.notes)
     conditions = awaited(decisions, everything=options.wait)
     if not (pulls or volumes or conditions or observed.network_faults or any(d.change for d in decisions.values())):
         return Plan(desired.name, desired.source, (), notes)
@@ -86,10 +87,19 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     return Plan(desired.name, desired.source, steps, notes)
 
 
-def plan_down(stack: str, observed: Observed, options: Options, *, source: str = "", origin: str = "") -> Plan:
+def plan_down(
+    stack: str,
+    observed: Observed,
+    options: Options,
+    *,
+    source: str = "",
+    origin: str = "",
+    spec: Stack | None = None,
+) -> Plan:
     """The steps that take all containers of a stack away, users first; its volumes stay unless the options say so.
 
-    `source` and `origin` are those of the spec it was asked for with, if any: another file's stack is refused.
+    `source` and `origin` are those of the spec it was asked for with, if any: another file's stack is refused. What a
+    `spec` protects is not deleted, whether that was applied or not.
     """
     if origin:
         checks.check_owner(stack, origin, observed, options, goes=True)
@@ -98,9 +108,12 @@ def plan_down(stack: str, observed: Observed, options: Options, *, source: str =
         decision = decisions[key] = Decision(key, None, seen)
         decision.change = REMOVE
         decision.reasons.append(Reason(f"stack {stack} is taken down"))
+    volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
+    problems: list[ReconcilerError] = []
+    check_deletable(volumes, (d.seen.name for d in decisions.values() if d.seen), spec, problems)
+    checks.raise_all(problems)
     from reconciler.planner.steps import steps_down  # noqa: PLC0415
 
-    volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
     return Plan(stack, source, steps_down(stack, decisions, sorted(volumes, key=lambda v: v.name)))
 
 

@@ -24,12 +24,14 @@ from reconciler.model.action import (
     StartContainer,
     StopContainer,
     UpdateContainer,
+    UpdateVolume,
 )
 from reconciler.model.desired import COMPLETED
-from reconciler.model.plan import BEHIND, CREATE, OPENS, PULL, REMOVE, REPAIR, WAIT, Reason, Step
+from reconciler.model.plan import BEHIND, CREATE, IN_PLACE, OPENS, PULL, REMOVE, REPAIR, WAIT, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
+from reconciler.planner.volumes import protection_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from reconciler.planner.graph import Graph
     from reconciler.planner.hostports import HostPorts
     from reconciler.planner.images import Pulls
+    from reconciler.planner.volumes import Volumes
 
     Id = tuple[int, str]
 
@@ -133,7 +136,7 @@ def steps_up(
     ports: HostPorts,
     *,
     pulls: Pulls,
-    volumes: list[str],
+    volumes: Volumes,
     waits: dict[str, set[str]],
     conditions: Awaited,
     network_faults: tuple[str, ...] = (),
@@ -141,7 +144,7 @@ def steps_up(
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
-    `pulls` are image references with reasons, `volumes` keys to create, `waits` whose removal a container waits for (a
+    `pulls` are image references with reasons, `waits` whose removal a container waits for (a
     name or a host port that changes hands), `conditions` what is waited for to be reached. `network_faults` matter while
     some container runs on: what is started anew brings
     its network along.
@@ -152,9 +155,7 @@ def steps_up(
     for reference, reasons in pulls.items():
         platform = next(c.platform for c in stack.containers.values() if c.image == reference)
         draft.add(_PULL, reference, PullImage(reference, platform), PULL, reasons)
-    for key in volumes:
-        reason = Reason("it is not there", position=stack.position_of("volumes", key))
-        draft.add(_VOLUME, key, CreateVolume(stack.name, stack.volumes[key]), CREATE, [reason])
+    _add_volumes(draft, stack, volumes)
     for decision in decisions.values():
         _take_down(draft, stack.name, decision)
         _bring_up(draft, stack, decision, ports, prepare=prepare)
@@ -165,6 +166,16 @@ def steps_up(
     for step in draft.roots_of((_STOP, _REMOVE, _UPDATE)):
         draft.wait(step, *((_PULL, reference) for reference in pulls))
     return draft.numbered()
+
+
+def _add_volumes(draft: Draft, stack: Stack, volumes: Volumes) -> None:
+    for key in volumes.create:
+        reason = Reason("it is not there", position=stack.position_of("volumes", key))
+        create = CreateVolume(stack.name, stack.volumes[key], protection_of(stack, stack.volumes[key]))
+        draft.add(_VOLUME, key, create, CREATE, [reason])
+    for key, reasons in volumes.change.items():
+        update = UpdateVolume(stack.name, stack.volumes[key], protection_of(stack, stack.volumes[key]))
+        draft.add(_VOLUME, key, update, IN_PLACE, reasons)
 
 
 def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[str] = frozenset()) -> None:

@@ -112,7 +112,10 @@ class PulledImage(Frozen):
 
 
 class VolumeSummary(Frozen):
-    """A volume as `volume ls` shows it; `path` is where its data lies on the host, "" where that means nothing."""
+    """A volume as `volume ls` shows it; `path` is where its data lies on the host, "" where that means nothing.
+
+    `protected` is the origin of the spec that wants nothing to remove it, "" = it may be.
+    """
 
     name: str
     anonymous: bool
@@ -121,6 +124,7 @@ class VolumeSummary(Frozen):
     created_at: float
     path: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    protected: str = ""
 
 
 class Finding(Frozen):
@@ -320,8 +324,14 @@ class Console(Protocol):
     def volume_size(self, name: str) -> int:
         """Bytes of a volume's data."""
 
+    def measure_volume(self, name: str, within: float) -> tuple[int, bool]:
+        """Bytes of a volume's data, as far as they can be counted in so many seconds, and whether those are all."""
+
     def remove_volume(self, name: str) -> None:
-        """Delete a volume and its data; refused while a container has it, running or not."""
+        """Delete a volume and its data; refused while a container has it, running or not, or it is protected."""
+
+    def unprotect_volume(self, name: str) -> None:
+        """Let a protected volume be removed, until its spec is applied again."""
 
     # --- the machine --------------------------------------------------------------------------------------------------
 

@@ -340,6 +340,7 @@ SHAPE: dict[str, Any] = {
       'keys': {
        'name': {'is': 'str', 'expected': 'text'},
        'external': {'is': 'bool', 'expected': 'true or false'},
+       'protect': {'is': 'bool', 'expected': 'true or false'},
        'labels': {
         'is': 'choice',
         'choices': [

@@ -353,6 +353,12 @@ KEYS: dict[str, dict[str, Any]] = {
   'since': '0.1',
   'default': False,
  },
+ 'volumes.protect': {
+  'text': 'Delete it by nothing: down --volumes, volume rm and prune refuse',
+  'type': 'true or false',
+  'since': '0.1',
+  'default': False,
+ },
  'volumes.labels': {
   'text': 'Labels: notes for people and tools',
   'type': 'map of NAME to (text or nothing) or list of texts',

@@ -292,6 +292,9 @@ class Volume(TypedDict):
 
     name: NotRequired[Annotated[str, key("The runtime's name for it; STACK_KEY if left out")]]
     external: NotRequired[Annotated[bool, key("It is there already and not ours to make or remove", default=False)]]
+    protect: NotRequired[
+        Annotated[bool, key("Delete it by nothing: down --volumes, volume rm and prune refuse", default=False)]
+    ]
     labels: NotRequired[Annotated[Pairs, key("Labels: notes for people and tools")]]
 
 

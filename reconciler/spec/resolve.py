@@ -128,7 +128,12 @@ class _Assembly:
             self._reader.nodes[(*path, "name")] = given
             name = self._reader.attempt(given, values.name, given.text, "a volume") or name
         labels = self._reader.labels(path, value)
-        if external and labels:
-            message = f"the volume {quote(key)} is external, so its labels are not ours to set"
-            self._findings.add(message, value.key("labels"), hint="leave out labels, or external")
-        return Volume(key, name, external, labels)
+        at_protect = value.get("protect")
+        protect = isinstance(at_protect, Scalar) and at_protect.truth
+        if isinstance(at_protect, Scalar):
+            self._reader.nodes[(*path, "protect")] = at_protect
+        for what, is_set in (("labels", labels), ("protect", protect)) if external else ():
+            if is_set:
+                message = f"the volume {quote(key)} is external, so {what} {'are' if what == 'labels' else 'is'} not ours to set"
+                self._findings.add(message, value.key(what), hint=f"leave out {what}, or external")
+        return Volume(key, name, external, labels, protect)

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from reconciler.cli.verbs import down
 from reconciler.kits.errors import ReconcilerError
 from reconciler.loop.resolve import read
 from reconciler.model.observed import RUNNING
@@ -272,6 +273,7 @@ def test_down_by_a_name_that_nothing_bears(call, machine):
 
 def test_down_volumes_deletes_only_what_was_confirmed(call, machine, monkeypatch):
     call(machine, "apply", "shop.yaml")
+    machine.world.volumes["shop_data"].content["/x"] = "a" * 1200
     refused = call(machine, "down", "--volumes", "shop.yaml")
     assert (refused.code, refused.out) == (125, "")
     assert "confirm it with --yes" in refused.err
@@ -291,7 +293,8 @@ def test_down_volumes_deletes_only_what_was_confirmed(call, machine, monkeypatch
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         ran = call(machine, "down", "--volumes", "shop.yaml")
         assert ran.code == 1
-        assert "This deletes 1 volume with all data:\n  shop_data\n" in ran.err
+        assert "This deletes 1 volume with all data (sizes are of all files together):\n" in ran.err
+        assert "\n  shop_data  1.2kB  used by db\n" in ran.err
         assert set(states(machine).values()) == {RUNNING}
     monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
     assert call(machine, "down", "--volumes", "shop.yaml").code == 0
@@ -303,6 +306,34 @@ def test_down_volumes_with_yes(call, machine):
     ran = call(machine, "down", "--volumes", "--yes", "shop")
     assert ran.code == 0
     assert "kept" not in ran.out
+    assert machine.world.volumes == {}
+
+
+def test_a_size_that_takes_too_long_to_find_out_is_not_waited_for(call, machine, monkeypatch):
+    call(machine, "apply", "shop.yaml")
+    monkeypatch.setattr(down, "MEASURING", 0.0)
+    assert "shop_data  not measured in time  used by db" in call(machine, "down", "--volumes", "-y", "shop").err
+
+
+def test_what_a_spec_protects_is_deleted_by_nothing_until_it_says_otherwise(call, machine, tmp_path):
+    protected = SPEC.replace("data: {}", "data: {protect: true}")
+    call(machine, "apply", "shop.yaml")
+    (tmp_path / "shop.yaml").write_text(protected)
+    ran = call(machine, "down", "--volumes", "-y", "shop.yaml")
+    assert ran.code == 1, "it is not applied, and the spec says so all the same"
+    assert "error: shop.yaml:13:19: volume shop_data is protected: it can't be deleted" in ran.err
+    ran = call(machine, "apply", "shop.yaml")
+    assert "~ update volume data  changed in place\n      protect: false -> true  (shop.yaml:13:19)\n" in ran.out
+    assert "Plan: 1 volume to change in place.\n" in ran.out
+    for target in ("shop", "shop.yaml"):
+        ran = call(machine, "down", "--volumes", "-y", target)
+        assert (ran.code, "is protected" in ran.err, "protect: false" in ran.err) == (1, True, True)
+        assert set(states(machine).values()) == {RUNNING}
+    assert f"by {tmp_path}/shop.yaml" in call(machine, "down", "--volumes", "-y", "shop").err
+    (tmp_path / "shop.yaml").write_text(SPEC)
+    assert "apply it first" in call(machine, "down", "--volumes", "-y", "shop.yaml").err
+    assert call(machine, "apply", "shop.yaml").code == 0
+    assert call(machine, "down", "--volumes", "-y", "shop.yaml").code == 0
     assert machine.world.volumes == {}
 
 

@@ -199,6 +199,33 @@ def test_a_volume_is_not_removed_under_who_begins_to_use_it(machine):
     assert os.path.isdir(paths.volume_data("kept"))
 
 
+def test_a_protected_volume_is_removed_by_nothing_until_it_is_let_go(machine):
+    spec = {
+        "containers": {"c": {"image": "tiny", "command": SLEEP, "volumes": ["data:/data"], "stop_grace_period": "0s"}},
+        "volumes": {"data": {"protect": True, "labels": {"a": "b"}}},
+    }
+    machine.apply(spec)
+    process = machine.record("c").pid
+    machine.exec("c", "touch", "/data/precious")
+    spec["volumes"]["data"]["labels"] = {"a": "c"}
+    machine.apply(spec)
+    assert machine.record("c").pid == process
+    assert machine.console.volumes()[0].labels == {"a": "c"}
+    path = machine.spec(spec)
+    assert "is protected" in machine.cli("down", "--volumes", "--yes", path, code=1).err
+    assert machine.state("c") == "running"
+    machine.cli("down", path)
+    refused = machine.cli("volume", "rm", "stack_data", code=1).err
+    assert f"error: remove stack_data: volume is protected by {path}\n" in refused
+    kept = machine.cli("volume", "prune", "--all", "--force").out
+    assert kept == "Total reclaimed space: 0B\nkept 1 protected volume: stack_data\n"
+    volumes.discard(machine.paths, machine.engine.store, ["stack_data"])
+    assert os.listdir(machine.paths.volume_data("stack_data")) == ["precious"]
+    machine.cli("volume", "unprotect", "stack_data")
+    machine.cli("volume", "rm", "stack_data")
+    assert os.listdir(machine.paths.volumes) == []
+
+
 def test_only_volumes_made_since_are_discarded(machine):
     machine.engine.volumes.create("old", folder=True)
     created = machine.engine.volumes.get("old")[0].created

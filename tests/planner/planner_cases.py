@@ -156,7 +156,7 @@ def planned(name: str):
     there, machine = observed(read(name, "observed.yaml"))
     options = Options(**choices.get("options", {}))
     if choices.get("down"):
-        return plan_down(wanted.name, there, options, source=wanted.source, origin=wanted.origin)
+        return plan_down(wanted.name, there, options, source=wanted.source, origin=wanted.origin, spec=wanted)
     runtime = machine.get("runtime", {})
     updatable = frozenset(runtime.pop("update_in_place", UPDATABLE))
     return plan(wanted, there, options, Capabilities("embedded", update_in_place=updatable, **runtime))

@@ -21,10 +21,11 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 HEAD = {"apiVersion": "reconciler/v1", "kind": "Stack", "name": "shown"}
 CONFIGURATION = {"registries", "images", "certificates", "pull"}
 """Keys of the machine's configuration, which has tests of its own."""
+_OTHER_PARTS = {"volumes", "moved", "adopt"}
 
 
 def shown():
-    """The specs in documents; one that shows only containers gets head and images."""
+    """The specs in documents; one that shows only some containers, or only other parts, gets what is lacking."""
     for path in (f"{REPOSITORY}/README.md", *sorted(glob.glob(f"{REPOSITORY}/docs/*.md"))):
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -36,6 +37,8 @@ def shown():
 
 
 def _stack(part):
+    if not _OTHER_PARTS.isdisjoint(part):
+        part.setdefault("containers", {"web": {}})
     containers = part.pop("containers", None) or part
     rest = part if containers is not part else {}
     return {**HEAD, "containers": {name: {"image": "x", **one} for name, one in containers.items()}, **rest}

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.cli.passes import add_pass_options, carry_out
 from reconciler.cli.shell import on_terminal
 from reconciler.kits.errors import ReconcilerError, UsageError
 from reconciler.kits.text import plural, printable
+from reconciler.kits.units import human_size
 from reconciler.loop.converge import take_down
 from reconciler.model.action import RemoveVolume
 from reconciler.planner.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from reconciler.cli.parser import Parser
     from reconciler.cli.shell import Shell
-    from reconciler.model.observed import Observed
+    from reconciler.model.observed import Observed, ObservedVolume
     from reconciler.model.plan import Plan
+
+MEASURING = 2.0
+"""Seconds that it may take to find out how much is in the volumes that are to be deleted."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -40,10 +46,13 @@ def run(options: Any, shell: Shell) -> int:
     kept: list[str] = []
 
     def approve(plan: Plan, observed: Observed) -> None:
-        doomed = [step.action.name for step in plan.steps if isinstance(step.action, RemoveVolume)]
-        kept.extend(v.name for v in observed.volumes if v.stack == plan.stack and v.name not in doomed)
+        names = {step.action.name for step in plan.steps if isinstance(step.action, RemoveVolume)}
+        doomed = [volume for volume in observed.volumes if volume.name in names]
+        kept.extend(v.name for v in observed.volumes if v.stack == plan.stack and v.name not in names)
+        if doomed and not (options.yes and (options.quiet or options.json)):
+            _tell(doomed, shell)
         if doomed and not options.yes:
-            _confirm(doomed, shell)
+            _confirm()
 
     code = carry_out(
         options,
@@ -62,10 +71,22 @@ def _is_spec(target: str) -> bool:
     return target == "-" or "/" in target or target.endswith((".yaml", ".yml")) or os.path.isfile(target)
 
 
-def _confirm(doomed: list[str], shell: Shell) -> None:
-    shell.note(f"This deletes {plural(len(doomed), 'volume')} with all data:")
-    for name in doomed:
-        shell.note(f"  {printable(name)}")
+def _tell(doomed: Sequence[ObservedVolume], shell: Shell) -> None:
+    """Which volumes go, how much there is in them, and who has them."""
+    shell.note(f"This deletes {plural(len(doomed), 'volume')} with all data (sizes are of all files together):")
+    until = time.monotonic() + MEASURING
+    rows = []
+    for volume in doomed:
+        size, whole = shell.console.measure_volume(volume.name, max(0.0, until - time.monotonic()))
+        shown = human_size(size) if whole else f"more than {human_size(size)}" if size else "not measured in time"
+        users = f"used by {', '.join(volume.users)}" if volume.users else "used by no container"
+        rows.append((f"  {printable(volume.name)}", shown, printable(users)))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, shown, users in rows:
+        shell.note(f"{name:<{widths[0]}}  {shown:<{widths[1]}}  {users}")
+
+
+def _confirm() -> None:
     sys.stderr.write('Type "yes" to go on: ')
     sys.stderr.flush()
     if sys.stdin.readline().strip() != "yes":

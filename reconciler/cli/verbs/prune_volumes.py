@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.cli.pruning import add_pruning, confirmed, filters, of_stacks, passes, remove_each, show_total
+from reconciler.kits.text import plural, printable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,8 +26,12 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: Any, shell: Shell) -> int:
     doomed = prunable(shell, filters(options), named=options.all)
+    protected = [v.name for v in shell.console.volumes() if v.protected and not v.users] if options.all else []
     warning = (_ALL if options.all else _ANONYMOUS) + stacks_of(doomed)
     show_total(shell, remove(doomed, shell) if confirmed(options, shell, warning) else 0)
+    if protected:
+        names = ", ".join(printable(name) for name in protected)
+        shell.line(f"kept {plural(len(protected), 'protected volume')}: {names}")
     return 0
 
 
@@ -36,9 +41,10 @@ def stacks_of(doomed: list[VolumeSummary]) -> str:
 
 
 def prunable(shell: Shell, wanted: Filters, *, named: bool = False) -> list[VolumeSummary]:
-    """The volumes that no container has and that pass the filters, by name."""
+    """The volumes that no container has, that are not protected and that pass the filters, by name."""
     every = shell.console.volumes()
-    return [v for v in every if not v.users and (named or v.anonymous) and passes(wanted, v.created_at, v.labels)]
+    free = [v for v in every if not v.users and not v.protected]
+    return [v for v in free if (named or v.anonymous) and passes(wanted, v.created_at, v.labels)]
 
 
 def remove(doomed: list[VolumeSummary], shell: Shell) -> int:

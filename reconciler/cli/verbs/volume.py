@@ -31,6 +31,9 @@ def add_arguments(parser: Parser) -> None:
     remove = verb("rm", "Delete volumes and their data; refused while a container has one")
     remove.add_argument("-f", "--force", action="store_true", help="missing ones are no error")
     add_names(remove, "VOLUME", "name as volume ls shows it")
+    add_names(
+        verb("unprotect", "Let a volume be removed that its spec protects"), "VOLUME", "name as volume ls shows it"
+    )
     prune_volumes.add_arguments(verb("prune", "Delete volumes that no container has, anonymous ones or all"))
 
 
@@ -45,6 +48,8 @@ def run(options: Any, shell: Shell) -> int:
             return 0
         case "rm":
             return shell.each(options.names, lambda name: _remove(name, shell, force=options.force))
+        case "unprotect":
+            return shell.each(options.names, shell.console.unprotect_volume)
         case "prune":
             return prune_volumes.run(options, shell)
     raise UsageError(f"reconciler volume {options.action} does not exist")
@@ -53,7 +58,7 @@ def run(options: Any, shell: Shell) -> int:
 def _list(options: Any, shell: Shell) -> int:
     volumes = shell.console.volumes()
     if options.json:
-        keys = ("name", "stack", "anonymous", "users", "created_at", "path")
+        keys = ("name", "stack", "anonymous", "users", "created_at", "path", "protected")
         shell.json([{key: _plain(getattr(volume, key)) for key in keys} for volume in volumes])
     elif options.quiet:
         for volume in volumes:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.engine.kernel.effects import effect
@@ -243,16 +244,17 @@ def read_text(path: StrPath) -> str:
         return ""
 
 
-def size_of_tree(path: StrPath) -> int:
+def size_of_tree(path: StrPath, until: float | None = None) -> int:
     """Bytes of the regular files below a folder, each counted once however many names it has.
 
-    Follows no link, also when somebody swaps things meanwhile. What can't be read, or lies absurdly deep, is not counted.
+    Follows no link, also when somebody swaps things meanwhile. What can't be read, or lies absurdly deep, is not
+    counted; nor is what is left at `until` (monotonic seconds, None = no end).
     """
     try:
         fd = os.open(path, _FOLDER)
     except OSError:
         return 0
-    return _size(fd, set(), 0)
+    return _size(fd, set(), 0, until)
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -260,15 +262,17 @@ _DEEPEST = 100
 """Folders below each other that are held open at once."""
 
 
-def _size(folder: int, seen: set[int], depth: int) -> int:
+def _size(folder: int, seen: set[int], depth: int, until: float | None) -> int:
     total = 0
     try:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
+                if until is not None and time.monotonic() > until:
+                    break
                 with contextlib.suppress(OSError):
                     facts = entry.stat(follow_symlinks=False)
                     if stat.S_ISDIR(facts.st_mode) and depth < _DEEPEST:
-                        total += _size(os.open(entry.name, _FOLDER, dir_fd=folder), seen, depth + 1)
+                        total += _size(os.open(entry.name, _FOLDER, dir_fd=folder), seen, depth + 1, until)
                     elif stat.S_ISREG(facts.st_mode) and facts.st_ino not in seen:
                         total += facts.st_size
                         if facts.st_nlink > 1:

@@ -38,7 +38,13 @@ class Shelf:
             return volume, tuple(usage.users(connection).get(name, ()))
 
     def create(
-        self, name: str = "", *, owner: str = "", labels: dict[str, str] | None = None, folder: bool = False
+        self,
+        name: str = "",
+        *,
+        owner: str = "",
+        labels: dict[str, str] | None = None,
+        protected: str = "",
+        folder: bool = False,
     ) -> str:
         """Have a volume; "" = an anonymous one with a random name. One that exists stays as it is.
 
@@ -47,13 +53,28 @@ class Shelf:
         anonymous = not name
         name = name or volumes.random_name()
         with self._store.write() as connection:
-            volumes.ensure(connection, name, time.time(), anonymous=anonymous, owner=owner, labels=labels)
+            volumes.ensure(
+                connection, name, time.time(), anonymous=anonymous, owner=owner, labels=labels, protected=protected
+            )
         if folder:
             volumes.make_folder(self._paths, name)
         return name
 
+    def change(self, name: str, *, labels: dict[str, str] | None = None, protected: str = "") -> bool:
+        """Give a volume other labels (None: the same) and who does not want it removed, in words; whether that is new.
+
+        Raises ReconcilerError, code "not-found".
+        """
+        with self._store.write() as connection:
+            volume = volumes.get(connection, name)
+            if volume is None:
+                raise _missing(name, connection)
+            labels = volume.labels if labels is None else labels
+            volumes.change(connection, name, labels=labels, protected=protected)
+        return (labels, protected) != (volume.labels, volume.protected)
+
     def remove(self, name: str) -> None:
-        """Delete a volume and its data for good; refused while a container has it, running or not."""
+        """Delete a volume and its data for good; refused while a container has it, running or not, or it is protected."""
 
         def chosen(connection: sqlite3.Connection) -> list[str]:
             if volumes.get(connection, name) is None:

@@ -46,6 +46,7 @@ class Volume(Frozen):
     target: str
     created: float
     labels: dict[str, str] = field(default_factory=dict)
+    protected: str = ""
 
 
 def check_name(name: str) -> None:
@@ -77,7 +78,13 @@ def get(connection: sqlite3.Connection, name: str) -> Volume | None:
 
 def _volume(row: sqlite3.Row) -> Volume:
     return Volume(
-        row["name"], bool(row["anonymous"]), row["owner"], row["target"], row["created"], json.loads(row["labels"])
+        row["name"],
+        bool(row["anonymous"]),
+        row["owner"],
+        row["target"],
+        row["created"],
+        json.loads(row["labels"]),
+        row["protected"],
     )
 
 
@@ -90,14 +97,23 @@ def ensure(
     owner: str = "",
     target: str = "",
     labels: Mapping[str, str] | None = None,
+    protected: str = "",
 ) -> bool:
     """Have a row for the volume; one that exists stays as it is. Returns whether it is new."""
     check_name(name)
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO volumes (name, anonymous, owner, target, labels, created) VALUES (?, ?, ?, ?, ?, ?)",
-        (name, anonymous, owner, target, json.dumps(dict(labels or {})), now),
+        "INSERT OR IGNORE INTO volumes (name, anonymous, owner, target, labels, created, protected)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (name, anonymous, owner, target, json.dumps(dict(labels or {})), now, protected),
     )
     return cursor.rowcount > 0
+
+
+def change(connection: sqlite3.Connection, name: str, *, labels: Mapping[str, str], protected: str) -> None:
+    """Give a volume other labels, and somebody who does not want it removed, in words ("" = nobody)."""
+    connection.execute(
+        "UPDATE volumes SET labels = ?, protected = ? WHERE name = ?", (json.dumps(dict(labels)), protected, name)
+    )
 
 
 def anonymous_of(connection: sqlite3.Connection, owner: str) -> dict[str, str]:
@@ -228,7 +244,7 @@ def discard(paths: Paths, store: Store, names: Iterable[str], since: float = 0.0
     def chosen(connection: sqlite3.Connection) -> list[str]:
         users = usage.users(connection)
         found = [get(connection, name) for name in wanted if name not in users]
-        return [volume.name for volume in found if volume and volume.created >= since]
+        return [volume.name for volume in found if volume and volume.created >= since and not volume.protected]
 
     take_away(paths, store, chosen)
 
@@ -237,13 +253,16 @@ def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection],
     """Delete for good the volumes that `choose` names; what it raises is the caller's.
 
     It is asked in the transaction in which rows and folders go, so that nobody can begin to use one meanwhile. The
-    folders only move then; what a killed process has left of them goes with the next removal.
+    folders only move then; what a killed process has left of them goes with the next removal. Raises ReconcilerError,
+    code "protected", where one is protected; then none goes.
     """
     moved: list[tuple[str, str]] = []
     try:
         with store.write() as connection:
             names = choose(connection)
             leftovers = _leftovers(paths)  # in here, so that none is somebody's whose transaction may still fail
+            for name in names:
+                _check_unprotected(connection, name)
             for name in names:
                 _move_away(paths, name, moved)
                 connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
@@ -254,6 +273,16 @@ def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection],
         raise
     for path in (*leftovers, *(aside for _, aside in moved)):
         _remove_with_others(path)
+
+
+def _check_unprotected(connection: sqlite3.Connection, name: str) -> None:
+    volume = get(connection, name)
+    if volume and volume.protected:
+        raise ReconcilerError(
+            f"remove {name}: volume is protected by {volume.protected}",
+            code="protected",
+            hint=f"write `protect: false` there and apply, or: reconciler volume unprotect {name}",
+        )
 
 
 def _leftovers(paths: Paths) -> list[str]:

@@ -305,6 +305,7 @@ class EmbeddedConsole:
                 volume.created,
                 self.engine.paths.volume_data(volume.name),
                 volume.labels,
+                volume.protected,
             )
             for volume, users in self.engine.volumes.every()
         )
@@ -316,6 +317,16 @@ class EmbeddedConsole:
         from reconciler.engine.kernel import files  # noqa: PLC0415
 
         return files.size_of_tree(self.engine.paths.volume_data(name))
+
+    def measure_volume(self, name: str, within: float) -> tuple[int, bool]:
+        from reconciler.engine.kernel import files  # noqa: PLC0415
+
+        until = time.monotonic() + within
+        size = files.size_of_tree(self.engine.paths.volume_data(name), until)
+        return size, time.monotonic() <= until
+
+    def unprotect_volume(self, name: str) -> None:
+        self.engine.volumes.change(name)
 
     def remove_volume(self, name: str) -> None:
         self.engine.volumes.remove(name)

@@ -296,6 +296,7 @@ def volume(engine: Engine, name: str) -> dict[str, Any]:
         "Scope": "local",
         "Anonymous": found.anonymous,
         "Owner": found.owner,
+        "Protected": found.protected,
         "UsedBy": list(users),
     }
 

@@ -89,7 +89,18 @@ class EmbeddedRuntime:
         for volume, users in self.engine.volumes.every():
             stack, _, key = volume.owner.partition("/")
             if stack == scope.stack or volume.name in scope.volumes:
-                found.append(ObservedVolume(volume.name, stack, key, volume.anonymous, users, volume.created))
+                found.append(
+                    ObservedVolume(
+                        volume.name,
+                        stack,
+                        key,
+                        volume.anonymous,
+                        users,
+                        volume.created,
+                        volume.labels,
+                        volume.protected,
+                    )
+                )
         return tuple(found)
 
     def _observed_images(self, scope: Scope) -> dict[str, ObservedImage]:
@@ -159,7 +170,12 @@ class EmbeddedRuntime:
                 return self._remove(action)
             case kinds.CreateVolume():
                 volume = action.volume
-                self.engine.volumes.create(volume.name, owner=action.stack, labels=volume.labels)
+                owner = translate.owner_of(action.stack, volume.key)
+                self.engine.volumes.create(volume.name, owner=owner, labels=volume.labels, protected=action.protected)
+            case kinds.UpdateVolume():
+                volume = action.volume
+                changed = self.engine.volumes.change(volume.name, labels=volume.labels, protected=action.protected)
+                return Outcome(changed=changed)
             case kinds.RemoveVolume():
                 self.engine.volumes.remove(action.name)
             case kinds.RepairNetwork():

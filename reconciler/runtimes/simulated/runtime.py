@@ -22,6 +22,7 @@ from reconciler.model.action import (
     StartContainer,
     StopContainer,
     UpdateContainer,
+    UpdateVolume,
 )
 from reconciler.model.desired import COMPLETED, HEALTHY, UPDATABLE
 from reconciler.model.observed import (
@@ -129,6 +130,10 @@ class Simulated(Drift):
         found = {key: self.world.find(stack, key) for key in keys}
         return {key: (c.exit_code or 0, c.error) for key, c in found.items() if c and c.state == EXITED}
 
+    def measure_volume(self, name: str, within: float) -> tuple[int, bool]:
+        """The characters in a volume; all of them, where there is any time."""
+        return sum(map(len, self.world.volumes[name].content.values())), within > 0
+
     # Effects: one change each, which either happens or does not.
 
     def _effect(self, change: Callable[[], object], container: str = "", kind: str = "") -> None:
@@ -160,14 +165,29 @@ class Simulated(Drift):
             return Outcome(changed=False)
         volume = SimulatedVolume(name, action.stack, action.volume.key)
         volume.created_at = self._clock()
+        volume.labels, volume.protected = dict(action.volume.labels), action.protected
         self._effect(lambda: self.world.volumes.update({name: volume}))
         return Outcome()
+
+    def _update_volume(self, action: UpdateVolume) -> Outcome:
+        volume = self.world.volumes.get(action.volume.name)
+        if volume is None:
+            raise ReconcilerError(f"volume {action.volume.name} is not there", code="no-volume")
+
+        def change() -> None:
+            volume.labels, volume.protected = dict(action.volume.labels), action.protected
+
+        changed = (volume.labels, volume.protected) != (action.volume.labels, action.protected)
+        self._effect(change)
+        return Outcome(changed=changed)
 
     def _remove_volume(self, action: RemoveVolume) -> Outcome:
         if users := self.world.users_of(action.name):
             raise ReconcilerError(f"volume {action.name} is used by {', '.join(users)}", code="in-use")
         if action.name not in self.world.volumes:
             return Outcome(changed=False)
+        if by := self.world.volumes[action.name].protected:
+            raise ReconcilerError(f"volume {action.name} is protected by {by}", code="protected")
         self._effect(lambda: self.world.volumes.pop(action.name))
         return Outcome()
 
@@ -357,6 +377,7 @@ _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
     PullImage: Simulated._pull,  # noqa: SLF001 - this class's own table
     RepairNetwork: Simulated._repair_network,  # noqa: SLF001
     CreateVolume: Simulated._create_volume,  # noqa: SLF001
+    UpdateVolume: Simulated._update_volume,  # noqa: SLF001
     RemoveVolume: Simulated._remove_volume,  # noqa: SLF001
     CreateContainer: Simulated._create,  # noqa: SLF001
     PrepareContainer: Simulated._prepare,  # noqa: SLF001

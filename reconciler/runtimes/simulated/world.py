@@ -77,6 +77,8 @@ class SimulatedVolume:
         self.key = key
         self.owner = owner
         self.content: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
+        self.protected = ""
         self.created_at = 0.0
 
 
@@ -137,6 +139,8 @@ class World:
             volume.owner is not None,
             self.users_of(volume.name),
             volume.created_at,
+            dict(volume.labels),
+            volume.protected,
         )
 
     def next_address(self, wanted: str) -> str:
