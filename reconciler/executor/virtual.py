@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from reconciler.executor.report import Reporter, Result
 from reconciler.executor.schedule import TRANSFER, WAIT, WORK, Schedule
 from reconciler.executor.threads import never
+from reconciler.model.action import AwaitContainer
 from reconciler.runtimes.base import Cancelled, Context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from reconciler.model.action import Action
     from reconciler.model.plan import Plan, Step
@@ -44,25 +45,55 @@ def execute(
     seed: int = 0,
     width: int = 8,
     clock: VirtualClock | None = None,
+    deadline: float | None = None,
 ) -> Result:
     """As `threads.execute`. A step's effect happens when it completes; which of those begun is next, the seed says."""
-    return _Run(plan, runtime, reporter or Reporter(), cancel, clock or VirtualClock()).result(seed, width)
+    run = stepwise(plan, runtime, reporter, cancel, seed=seed, width=width, clock=clock, deadline=deadline)
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def stepwise(
+    plan: Plan,
+    runtime: Runtime,
+    reporter: Reporter | None = None,
+    cancel: Callable[[], bool] = never,
+    *,
+    seed: int = 0,
+    width: int = 8,
+    clock: VirtualClock | None = None,
+    deadline: float | None = None,
+) -> Generator[Step, None, Result]:
+    """As `execute`, and lets go after each step that has ended: so that several runs take turns on one machine."""
+    run = _Run(plan, runtime, reporter or Reporter(), cancel, clock or VirtualClock(), deadline)
+    return run.steps(seed, width)
 
 
 class _Run:
     """One execution: what is needed to complete a step, and what has come out so far."""
 
     def __init__(
-        self, plan: Plan, runtime: Runtime, reporter: Reporter, cancel: Callable[[], bool], clock: VirtualClock
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        reporter: Reporter,
+        cancel: Callable[[], bool],
+        clock: VirtualClock,
+        deadline: float | None,
     ) -> None:
         self._plan = plan
         self._runtime = runtime
         self._reporter = reporter
         self._cancel = cancel
         self._clock = clock
+        self._deadline = deadline
         self._result = Result(plan)
 
-    def result(self, seed: int, width: int) -> Result:
+    def steps(self, seed: int, width: int) -> Generator[Step, None, Result]:
         chance = Random(seed)  # noqa: S311 - a schedule, no secret
         schedule = Schedule(self._plan, {WORK: width, WAIT: width, TRANSFER: width})
         running: list[tuple[Step, float]] = []
@@ -77,6 +108,7 @@ class _Run:
             step, begun = running.pop(chance.randrange(len(running)))
             self._clock.advance(chance.uniform(0.001, 1.0))
             self._complete(schedule, step, self._clock() - begun)
+            yield step
         result = self._result
         result.skipped = schedule.skipped
         for step in result.skipped:
@@ -87,7 +119,9 @@ class _Run:
         return result
 
     def _perform(self, step: Step, action: Action) -> Outcome:
-        return self._runtime.perform(action, Context(f"{self._plan.stack}/{step.number}", cancelled=self._cancel))
+        deadline = self._deadline if isinstance(action, AwaitContainer) else None
+        context = Context(f"{self._plan.stack}/{step.number}", deadline, self._cancel)
+        return self._runtime.perform(action, context)
 
     def _complete(self, schedule: Schedule, step: Step, seconds: float) -> None:
         try:

@@ -4,9 +4,11 @@ import threading
 
 import pytest
 
+from reconciler.executor import virtual
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import replace
 from reconciler.model.action import (
+    AwaitContainer,
     CreateContainer,
     CreateVolume,
     Kept,
@@ -19,10 +21,24 @@ from reconciler.model.action import (
     StopContainer,
     UpdateContainer,
 )
-from reconciler.model.desired import Container, Link, Mount, Port, Stack, Volume, VolumesFrom
+from reconciler.model.desired import HEALTHY, Container, Healthcheck, Link, Mount, Port, Stack, Volume, VolumesFrom
 from reconciler.model.observed import BusyPort, ObservedImage, PortBinding, Scope
 from reconciler.runtimes.base import Context, Outcome
-from reconciler.runtimes.simulated.faults import Crash
+from reconciler.runtimes.simulated.faults import (
+    CLOCK_BACK,
+    CLOCK_FORWARD,
+    CRASH_AFTER,
+    CRASH_BEFORE,
+    DOUBLED,
+    DROPPED,
+    EFFECT_FAULTS,
+    ERRORS,
+    PARTIAL,
+    REORDERED,
+    SLOW,
+    STALE,
+    Crash,
+)
 from reconciler.runtimes.simulated.oracle import broken_links, out_of_order
 from reconciler.runtimes.simulated.runtime import Simulated
 
@@ -310,3 +326,66 @@ def test_preparing_is_half_a_start_and_its_own_only_once(machine):
     do(machine, StartContainer("s", "web"))
     assert not do(machine, PrepareContainer("s", "web")).changed
     assert state_of(machine, "web") == "running"
+
+
+@pytest.mark.parametrize("kind", EFFECT_FAULTS)
+def test_each_fault_of_an_effect_comes_instead_of_it_after_it_or_takes_time(kind):
+    clock = virtual.VirtualClock(100.0)
+    machine = Simulated(["app"], clock=clock)
+    machine.faults.advance = clock.advance
+    do(machine, create(container("a")))
+    machine.faults.strikes[machine.faults.effects + 1] = kind
+    raised = None
+    try:
+        do(machine, StartContainer("s", "a"))
+    except (ReconcilerError, Crash) as error:
+        raised = error
+    happened = kind not in (CRASH_BEFORE, *ERRORS)
+    assert state_of(machine, "a") == ("running" if happened else "created")
+    assert machine.faults.struck == {kind: 1}
+    assert isinstance(raised, Crash) == (kind in (CRASH_BEFORE, CRASH_AFTER))
+    assert (raised is None) == (kind in (SLOW, CLOCK_FORWARD, CLOCK_BACK))
+    assert (clock.now == 100.0) == (raised is not None)
+    machine.faults.clear()
+    do(machine, StopContainer("s", "a"))
+
+
+def test_a_look_may_be_stale_or_not_whole(machine):
+    up(machine, container("a"), container("b"))
+    before = machine.observe(Scope("s"))
+    machine.faults.look = STALE
+    assert machine.observe(Scope("s")) == before
+    do(machine, StopContainer("s", "a"))
+    assert machine.observe(Scope("s")) == before
+    assert machine.observe(Scope("other")).containers == ()
+    machine.faults.look = PARTIAL
+    assert len(machine.observe(Scope("s")).containers) == 1
+    machine.faults.clear()
+    assert machine.observe(Scope("s")).of_stack("s")["a"].state == "exited"
+    assert machine.faults.struck == {STALE: 1, PARTIAL: 1}
+
+
+def test_events_get_lost_come_twice_or_in_another_order(machine):
+    up(machine, container("a"))
+
+    def seen():
+        return [event.kind for event in machine.events(0.0, lambda: False)]
+
+    assert seen() == ["create", "start"]
+    machine.faults.hints = DROPPED
+    assert len(seen()) == 1
+    machine.faults.hints = DOUBLED
+    assert seen() == ["create", "create", "start", "start"]
+    machine.faults.hints = REORDERED
+    assert seen() == ["start", "create"]
+
+
+def test_what_is_slow_makes_a_wait_run_out_of_time():
+    clock = virtual.VirtualClock(100.0)
+    machine = Simulated(["app"], clock=clock)
+    do(machine, create(container("a", healthcheck=Healthcheck(("CMD", "x")))), StartContainer("s", "a"))
+    wait = AwaitContainer("s", "a", HEALTHY)
+    with pytest.raises(ReconcilerError, match="it is starting") as caught:
+        machine.perform(wait, Context(deadline=99.0))
+    assert caught.value.exit_code == 4
+    assert machine.perform(wait, Context(deadline=100.0)).details == {"state": "healthy"}

@@ -82,6 +82,7 @@ class Simulated(Drift):
         self.sick: set[str] = set()
         self.trace: list[Action] = []
         self.starts: list[tuple[str, str, dict[str, tuple[str, int | None, str]]]] = []
+        self._deadline: float | None = None
         self._lock = RLock()
 
     # The port.
@@ -93,7 +94,7 @@ class Simulated(Drift):
             containers = [c for c in world.containers.values() if c.stack == scope.stack or c.name in scope.names]
             volumes = [v for v in world.volumes.values() if v.stack == scope.stack or v.name in scope.volumes]
             busy = [entry for port in scope.host_ports for entry in world.holders(*port)]
-            return Observed(
+            seen = Observed(
                 tuple(c.observed() for c in sorted(containers, key=lambda c: c.name)),
                 tuple(world.observed_volume(v) for v in sorted(volumes, key=lambda v: v.name)),
                 {reference: world.images[reference] for reference in scope.images if reference in world.images},
@@ -101,21 +102,22 @@ class Simulated(Drift):
                 world.network_faults if any(c.state == RUNNING for c in containers) else (),
                 remote={reference: world.remote(reference) for reference in scope.remote if self.capabilities.pull},
             )
+            return self.faults.looked(scope, seen)
 
-    def perform(self, action: Action, context: Context) -> Outcome:  # noqa: ARG002 - nothing here takes long
+    def perform(self, action: Action, context: Context) -> Outcome:
         """Carry out one action."""
         with self._lock:
+            self._deadline = context.deadline
             self.trace.append(action)
             self.faults.action(action)
             return _PERFORM[type(action)](self, action)
 
     def events(self, since: float, stop: Callable[[], bool]) -> Iterator[Event]:
         """What has happened so far; a simulated machine does nothing while it is watched."""
-        for event in list(self._events):
+        for event in self.faults.told([event for event in self._events if event.at > since]):
             if stop():
                 return
-            if event.at > since:
-                yield event
+            yield event
 
     def tidy(self) -> None:
         """Nothing here outlives the containers but volumes."""
@@ -304,9 +306,10 @@ class Simulated(Drift):
     def _await(self, action: AwaitContainer) -> Outcome:
         """Time passes until the container is healthy or not, or a job has ended; then it is seen what has come of it."""
         container = self.world.get(action.stack, action.key)
+        in_time = self._deadline is None or self._clock() <= self._deadline
         if container.state == RUNNING and action.key in self.jobs:
             self._end(container, self.jobs[action.key])
-        if container.state == RUNNING and container.health:
+        if container.state == RUNNING and container.health and in_time:
             container.health = UNHEALTHY if action.key in self.sick else IS_HEALTHY
         done = container.state == EXITED and container.exit_code == 0
         up = container.state in (RUNNING, PAUSED) and (container.health == IS_HEALTHY or not container.health)
