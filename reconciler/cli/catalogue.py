@@ -83,7 +83,7 @@ ELSEWHERE: dict[str, str] = {
     "network": "containers of all stacks share one network, and reach each other by links of the spec",
     "prune": "reconciler system prune makes room; container, image and volume have a prune of their own too",
     "push": "there is nothing that pushes images: reconciler save, then skopeo copy or docker push elsewhere",
-    "rename": "set container_name in the spec, then reconciler apply SPEC",
+    "rename": "give it another key in the spec and say so under moved, then reconciler apply SPEC",
     "run": "containers come from a spec: reconciler apply SPEC",
     "stack": "reconciler ps --stack STACK lists its containers; stop, start and restart take --stack too",
     "top": "reconciler exec NAME ps shows processes, where the image has ps",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from reconciler.engine.paths import Paths
 
-VERSION = 3
+VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -62,7 +62,8 @@ CREATE TABLE volumes (
     target    TEXT NOT NULL,    -- where its owner mounts an anonymous one
     labels    TEXT NOT NULL,
     created   REAL NOT NULL,
-    protected TEXT NOT NULL     -- who does not want it removed, in words, "" = nobody
+    protected TEXT NOT NULL,    -- who does not want it removed, in words, "" = nobody
+    folder    TEXT NOT NULL UNIQUE  -- what its folder is called: as it was itself when it was made
 ) WITHOUT ROWID;
 
 CREATE TABLE containers (

@@ -5,6 +5,7 @@ Not for deciding when to make a pass. For the command line and the loop; knows n
 
 from __future__ import annotations
 
+import contextlib
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -95,13 +96,22 @@ def converge(path: str, runtime: Runtime, manner: Manner, reporter: PassReporter
     places.ensure_roots()
     stack = resolve(path)
     while True:
-        with stack_lock(stack.name, manner.command, wait=manner.wait, on_wait=reporter.waiting) as waited:
-            fresh = resolve(path) if waited and path != STANDARD_INPUT else stack
-            if fresh.name == stack.name:
+        with contextlib.ExitStack() as locks:
+            waited = [
+                locks.enter_context(stack_lock(name, manner.command, wait=manner.wait, on_wait=reporter.waiting))
+                for name in _names_of(stack)
+            ]
+            fresh = resolve(path) if any(waited) and path != STANDARD_INPUT else stack
+            if _names_of(fresh) == _names_of(stack):
                 observed = runtime.observe(scope_of(fresh, manner.options))
                 made = plan(fresh, observed, manner.options, runtime.capabilities)
                 return _carry_out(made, observed, runtime, manner, reporter, fresh)
         stack = fresh  # while we waited the spec got another name: that one's lock is needed
+
+
+def _names_of(stack: Stack) -> list[str]:
+    """All that the stack is or was called, in the order in which locks are taken."""
+    return sorted({stack.name, *stack.former_names()})
 
 
 def take_down(target: str, runtime: Runtime, manner: Manner, reporter: PassReporter, *, is_spec: bool) -> Pass:

@@ -6,7 +6,7 @@ The planner makes them, the executor passes them on, runtimes carry them out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.frozen import Frozen, field
 
@@ -207,7 +207,8 @@ class RenameContainer(Frozen):
 
     With it go its anonymous volumes and the random ports that are kept for it. Who links to it or has its volumes goes on,
     too, and follows the new name. `old_stack` and `old_key` are whose it was, "" = nobody's: containers of either stack
-    that were made for that key are then made for the new one. An error where the new name or key is taken.
+    that were made for that key are then made for the new one. `settings` are its own from now on. An error where the new
+    name or key is taken.
     """
 
     stack: str
@@ -217,6 +218,7 @@ class RenameContainer(Frozen):
     old_name: str
     old_stack: str = ""
     old_key: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     verb = "rename"
 

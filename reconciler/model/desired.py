@@ -358,6 +358,10 @@ class Stack(Frozen):
     moved: tuple[Move, ...] = ()
     adopt: tuple[Adoption, ...] = ()
 
+    def former_names(self) -> tuple[str, ...]:
+        """What the stack was called before, sorted."""
+        return tuple(sorted({move.old for move in self.moved if move.kind == "stack"}))
+
     def position_of(self, *path: str | int) -> Position | None:
         """The position of the value at `path`, or of the nearest thing around it that has one."""
         for end in range(len(path), 0, -1):

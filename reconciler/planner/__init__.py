@@ -2,6 +2,7 @@
 
     planning.py   plan, plan_down: the way through the modules below
     scope.py      what a runtime must look at so that a stack can be planned
+    renames.py    what is renamed first, by moved and adopt, and the world as it is then
     changes.py    settings compared field by field; what a change takes
     decisions.py  what happens to each container: in sync, started, updated, replaced, removed; what follows a link
     checks.py     what can't be planned: names, owners

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.model.desired import Stack
     from reconciler.model.observed import Observed
     from reconciler.planner.options import Options
+    from reconciler.planner.renames import Rename, Renames
 
 
 class Abilities(Protocol):
@@ -37,6 +38,8 @@ class Abilities(Protocol):
     def links(self) -> bool: ...
     @property
     def prepare(self) -> bool: ...
+    @property
+    def rename(self) -> bool: ...
     @property
     def update_in_place(self) -> frozenset[str]: ...
 
@@ -53,6 +56,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     checks.check_links(desired, capabilities.links, capabilities.name, problems)
     checks.check_refusals(desired, observed, problems)
     check_conditions(desired, observed, problems)
+    renames, observed = _rename_first(desired, observed, options, capabilities, problems)
     checks.raise_all(problems)
 
     decisions = decide(desired, observed, options, capabilities.update_in_place)
@@ -67,9 +71,10 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         waits.setdefault(key, set()).add(holder)
     checks.raise_all(problems)
 
-    notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volumes.notes)
+    notes = (*notes_about(decisions), *notes_about_pulls(pulls, observed, decisions), *volumes.notes, *renames.notes)
     conditions = awaited(decisions, everything=options.wait)
-    if not (pulls or volumes or conditions or observed.network_faults or any(d.change for d in decisions.values())):
+    changes = renames.steps or volumes or any(d.change for d in decisions.values())
+    if not (pulls or changes or conditions or observed.network_faults):
         return Plan(desired.name, desired.source, (), notes)
     from reconciler.planner.steps import steps_up  # noqa: PLC0415 - most looks find nothing to do
 
@@ -78,6 +83,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         decisions,
         ports,
         pulls=pulls,
+        renames=renames.steps,
         volumes=volumes,
         waits=waits,
         conditions=conditions,
@@ -85,6 +91,28 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
         prepare=capabilities.prepare,
     )
     return Plan(desired.name, desired.source, steps, notes)
+
+
+class _NoRenames:
+    steps: tuple[Rename, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _rename_first(
+    desired: Stack,
+    observed: Observed,
+    options: Options,
+    capabilities: Abilities,
+    problems: list[ReconcilerError],
+) -> tuple[Renames | _NoRenames, Observed]:
+    """What is renamed, and the world as it is then; a spec that says nothing of it pays nothing for it."""
+    if not (desired.moved or desired.adopt):
+        return _NoRenames(), observed
+    from reconciler.planner.renames import Renames, check_able  # noqa: PLC0415 - as said
+
+    renames = Renames(desired, observed, options, problems)
+    check_able(renames, capabilities.name, able=capabilities.rename, problems=problems)
+    return renames, renames.observed
 
 
 def plan_down(

@@ -21,10 +21,18 @@ def scope_of(stack: Stack, options: Options = Options()) -> Scope:  # noqa: B008
     containers = stack.containers.values()
     return Scope(
         stack=stack.name,
-        names=tuple(sorted(c.name for c in containers)),
-        volumes=tuple(sorted(v.name for v in stack.volumes.values())),
+        names=tuple(sorted({c.name for c in containers} | {a.name for a in stack.adopt if a.kind == "container"})),
+        volumes=tuple(sorted({v.name for v in stack.volumes.values()} | _former_volumes(stack))),
         images=tuple(sorted({c.image for c in containers})),
         host_ports=scope_ports(iter(containers)),
         wanted=tuple(containers),
         remote=tuple(sorted({c.image for c in containers if policy_of(c, options) == "always"})),
+        former=stack.former_names(),
     )
+
+
+def _former_volumes(stack: Stack) -> set[str]:
+    """The names that volumes may still have."""
+    stacks = (stack.name, *stack.former_names())
+    moved = {f"{name}_{move.old}" for move in stack.moved if move.kind == "volume" for name in stacks}
+    return moved | {adoption.name for adoption in stack.adopt if adoption.kind == "volume"}

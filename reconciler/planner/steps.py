@@ -20,6 +20,8 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RenameContainer,
+    RenameVolume,
     RepairNetwork,
     StartContainer,
     StopContainer,
@@ -27,7 +29,7 @@ from reconciler.model.action import (
     UpdateVolume,
 )
 from reconciler.model.desired import COMPLETED
-from reconciler.model.plan import BEHIND, CREATE, IN_PLACE, OPENS, PULL, REMOVE, REPAIR, WAIT, Reason, Step
+from reconciler.model.plan import BEHIND, CREATE, IN_PLACE, OPENS, PULL, REMOVE, RENAME, REPAIR, WAIT, Reason, Step
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
@@ -44,11 +46,12 @@ if TYPE_CHECKING:
     from reconciler.planner.graph import Graph
     from reconciler.planner.hostports import HostPorts
     from reconciler.planner.images import Pulls
+    from reconciler.planner.renames import Rename
     from reconciler.planner.volumes import Volumes
 
     Id = tuple[int, str]
 
-_PULL, _REPAIR, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _AWAIT, _DELETE = range(11)
+_PULL, _REPAIR, _RENAME, _VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _AWAIT, _DELETE = range(12)
 """Kinds of steps, by the order in which those that may all be next are numbered."""
 
 
@@ -136,6 +139,7 @@ def steps_up(
     ports: HostPorts,
     *,
     pulls: Pulls,
+    renames: Collection[Rename],
     volumes: Volumes,
     waits: dict[str, set[str]],
     conditions: Awaited,
@@ -144,7 +148,7 @@ def steps_up(
 ) -> tuple[Step, ...]:
     """All steps that carry the decisions out.
 
-    `pulls` are image references with reasons, `waits` whose removal a container waits for (a
+    `pulls` are image references with reasons, `renames` what all else is planned behind, `waits` whose removal a container waits for (a
     name or a host port that changes hands), `conditions` what is waited for to be reached. `network_faults` matter while
     some container runs on: what is started anew brings
     its network along.
@@ -165,7 +169,23 @@ def steps_up(
     # Pull before stop: a failed pull leaves everything as it was.
     for step in draft.roots_of((_STOP, _REMOVE, _UPDATE)):
         draft.wait(step, *((_PULL, reference) for reference in pulls))
+    if renames:
+        _rename_first(draft, renames, pulls)
     return draft.numbered()
+
+
+def _rename_first(draft: Draft, renames: Collection[Rename], pulls: Pulls) -> None:
+    """Renames come before all but pulls, so that all else finds what it names; containers after volumes, as they end it."""
+    others = draft.roots_of((_VOLUME, _STOP, _REMOVE, _CREATE, _UPDATE, _PREPARE, _START, _AWAIT))
+    for rename in renames:
+        draft.add(_RENAME, rename.key, rename.action, RENAME, rename.reasons, data=rename.data)
+    for rename in renames:
+        step = (_RENAME, rename.key)
+        draft.wait(step, *((_RENAME, key) for key in rename.after), *((_PULL, reference) for reference in pulls))
+        if isinstance(rename.action, RenameContainer):
+            draft.wait(step, *((_RENAME, r.key) for r in renames if isinstance(r.action, RenameVolume)))
+    for step in others:
+        draft.wait(step, *((_RENAME, rename.key) for rename in renames))
 
 
 def _add_volumes(draft: Draft, stack: Stack, volumes: Volumes) -> None:

@@ -361,5 +361,25 @@ SHAPE: dict[str, Any] = {
     ],
    },
   },
+  'moved': {
+   'is': 'list',
+   'expected': 'a list',
+   'items': {
+    'is': 'keys',
+    'expected': 'a map',
+    'required': ['from', 'to'],
+    'keys': {'from': {'is': 'str', 'expected': 'text'}, 'to': {'is': 'str', 'expected': 'text'}},
+   },
+  },
+  'adopt': {
+   'is': 'list',
+   'expected': 'a list',
+   'items': {
+    'is': 'keys',
+    'expected': 'a map',
+    'required': ['from', 'to'],
+    'keys': {'from': {'is': 'str', 'expected': 'text'}, 'to': {'is': 'str', 'expected': 'text'}},
+   },
+  },
  },
 }

@@ -364,4 +364,33 @@ KEYS: dict[str, dict[str, Any]] = {
   'type': 'map of NAME to (text or nothing) or list of texts',
   'since': '0.1',
  },
+ 'moved': {
+  'text': 'Containers, volumes and stacks that were renamed: they go on, with all data',
+  'type': 'list of maps',
+  'since': '0.1',
+ },
+ 'moved.from': {
+  'text': 'What it was: containers.KEY, volumes.KEY or stack.NAME',
+  'type': 'text',
+  'since': '0.1',
+  'required': True,
+ },
+ 'moved.to': {'text': 'What it is in this spec, or in a later entry', 'type': 'text', 'since': '0.1', 'required': True},
+ 'adopt': {
+  'text': 'Containers and volumes of others, or of nobody, that become part of the stack',
+  'type': 'list of maps',
+  'since': '0.1',
+ },
+ 'adopt.from': {
+  'text': 'Name of what exists, as ps and volume ls show it',
+  'type': 'text',
+  'since': '0.1',
+  'required': True,
+ },
+ 'adopt.to': {
+  'text': 'What it is in this spec: containers.KEY or volumes.KEY',
+  'type': 'text',
+  'since': '0.1',
+  'required': True,
+ },
 }

@@ -298,6 +298,27 @@ class Volume(TypedDict):
     labels: NotRequired[Annotated[Pairs, key("Labels: notes for people and tools")]]
 
 
+Moved = TypedDict(
+    "Moved",
+    {
+        "from": Annotated[str, key("What it was: containers.KEY, volumes.KEY or stack.NAME")],
+        "to": Annotated[str, key("What it is in this spec, or in a later entry")],
+    },
+)
+Moved.__doc__ = "What was called otherwise before."
+_shape(Moved)
+
+Adopted = TypedDict(
+    "Adopted",
+    {
+        "from": Annotated[str, key("Name of what exists, as ps and volume ls show it")],
+        "to": Annotated[str, key("What it is in this spec: containers.KEY or volumes.KEY")],
+    },
+)
+Adopted.__doc__ = "What exists, and is to be taken in."
+_shape(Adopted)
+
+
 @_shape
 class Stack(TypedDict):
     """A set of containers and volumes that belong together."""
@@ -307,3 +328,9 @@ class Stack(TypedDict):
     name: Annotated[str, key("Name of the stack, in lower case", examples=("wordpress",))]
     containers: Annotated[dict[str, Container], key("The containers, by key")]
     volumes: NotRequired[Annotated[dict[str, Volume | None], key("The named volumes, by key")]]
+    moved: NotRequired[
+        Annotated[list[Moved], key("Containers, volumes and stacks that were renamed: they go on, with all data")]
+    ]
+    adopt: NotRequired[
+        Annotated[list[Adopted], key("Containers and volumes of others, or of nobody, that become part of the stack")]
+    ]

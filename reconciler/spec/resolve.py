@@ -6,7 +6,7 @@ imports only inputs.py, which costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.frozen import Frozen
@@ -87,8 +87,19 @@ class _Assembly:
             origin=self._tree.origin,
             containers=containers,
             volumes=volumes,
+            **self._identity(name, root, containers, volumes),
             positions={path: node.position for path, node in self._reader.nodes.items()},
         )
+
+    def _identity(
+        self, name: str, root: Mapping, containers: dict[str, Container], volumes: dict[str, Volume]
+    ) -> dict[str, Any]:
+        if "moved" not in root.entries and "adopt" not in root.entries:
+            return {}
+        from reconciler.spec.moves import Moves  # noqa: PLC0415 - few specs have some
+
+        moves = Moves(self._reader, self._findings, name, containers, volumes)
+        return {"moved": moves.moved(root.get("moved")), "adopt": moves.adopted(root.get("adopt"))}
 
     def _name(self, root: Mapping) -> str:
         at = root.get("name")

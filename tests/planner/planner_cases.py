@@ -15,12 +15,14 @@ from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.source import Position
 from reconciler.model.desired import (
     UPDATABLE,
+    Adoption,
     Container,
     Dependency,
     Healthcheck,
     Link,
     Logging,
     Mount,
+    Move,
     Path,
     Port,
     Restart,
@@ -114,7 +116,12 @@ def stack(text: str) -> tuple[Stack, dict[str, Any]]:
     volumes = {
         key: Volume(key, **{"name": f"shop_{key}", **(value or {})}) for key, value in data.pop("volumes", {}).items()
     }
-    return Stack("shop", SOURCE, data.pop("origin", ORIGIN), containers, volumes, positions), data
+    kinds = {"containers": "container", "volumes": "volume", "stack": "stack"}
+    moves = [(*one["from"].split("."), *one["to"].split(".")) for one in data.pop("moved", ())]
+    moved = tuple(Move(kinds[place], old, new) for place, old, _, new in moves)
+    places = [(one["from"], *one["to"].split(".")) for one in data.pop("adopt", ())]
+    adopt = tuple(Adoption(kinds[place], name, key) for name, place, key in places)
+    return Stack("shop", SOURCE, data.pop("origin", ORIGIN), containers, volumes, positions, moved, adopt), data
 
 
 def observed(text: str) -> tuple[Observed, dict[str, Any]]:
@@ -157,7 +164,7 @@ def planned(name: str):
     options = Options(**choices.get("options", {}))
     if choices.get("down"):
         return plan_down(wanted.name, there, options, source=wanted.source, origin=wanted.origin, spec=wanted)
-    runtime = machine.get("runtime", {})
+    runtime = {"rename": True, **machine.get("runtime", {})}
     updatable = frozenset(runtime.pop("update_in_place", UPDATABLE))
     return plan(wanted, there, options, Capabilities("embedded", update_in_place=updatable, **runtime))
 

@@ -23,7 +23,15 @@ containers:
   web: {image: app, depends_on: ["db:service_healthy", "migrate:service_completed_successfully"]}
 """
 
+MOVED = (
+    PAIR.replace("db:", "database:", 1).replace("[db]", '["database:db"]', 1).replace("[db]", "[database]")
+    .replace('"data:/data"', '"files:/data"').replace("volumes: {data: }", "volumes: {files: }")
+    + "moved: [{from: containers.db, to: containers.database}, {from: volumes.data, to: volumes.files}]"
+)  # fmt: skip
+
 WAYS = {
+    "a container and a volume are renamed": (PAIR, MOVED, ()),
+    "what is renamed changes too": (PAIR, MOVED.replace("image: db", "image: db:2"), [("kill", "web")]),
     "first up": (None, PAIR, ()),
     "the link's target changes": (PAIR, PAIR.replace("image: db", "image: db:2"), ()),
     "the link's target was removed by hand": (PAIR, PAIR, [("remove_by_hand", "db")]),

@@ -72,6 +72,8 @@ def outcome(folder: str) -> tuple[str, str]:
         "name": stack.name,
         "containers": {key: {"name": each.name} | each.settings() for key, each in stack.containers.items()},
         "volumes": {key: as_document(each) for key, each in stack.volumes.items()},
+        **({"moved": as_document(stack.moved)} if stack.moved else {}),
+        **({"adopt": as_document(stack.adopt)} if stack.adopt else {}),
         "positions": positions,
     }
     text = json.dumps(document, indent=1, ensure_ascii=False)

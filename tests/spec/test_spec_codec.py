@@ -45,6 +45,8 @@ STACKS = st.builds(
     containers=keyed(desired.Container),
     volumes=keyed(desired.Volume),
     positions=st.dictionaries(PATHS, POSITIONS, max_size=4),
+    moved=st.lists(any_of(desired.Move), max_size=2).map(tuple),
+    adopt=st.lists(any_of(desired.Adoption), max_size=2).map(tuple),
 )
 
 

@@ -27,13 +27,22 @@ RESTARTING = "restarting"
 
 
 class ResolvedMount(Frozen):
-    """A mount after volumes-from and the image's volumes: `source` is a volume's name or a host path."""
+    """A mount after volumes-from and the image's volumes: `source` is a volume's name or a host path.
+
+    `folder` is where a volume's data lies, "" = in the folder that is called like it.
+    """
 
     kind: str
     source: str
     target: str
     read_only: bool = False
     nocopy: bool = False
+    folder: str = ""
+
+    @property
+    def place(self) -> str:
+        """The name of a volume's folder."""
+        return self.folder or self.source
 
 
 class Record(Frozen):
@@ -231,6 +240,19 @@ def change_config(connection: sqlite3.Connection, container_id: str, config: Con
     connection.execute("UPDATE containers SET config = ? WHERE id = ?", (document, container_id))
     connection.execute("DELETE FROM links WHERE container = ?", (container_id,))
     _insert_links(connection, container_id, config)
+
+
+def change_identity(connection: sqlite3.Connection, container_id: str, config: ContainerConfig) -> None:
+    """Give a container the name and owner of another configuration of its, and that."""
+    statement = "UPDATE containers SET name = ?, owner = ? WHERE id = ?"
+    connection.execute(statement, (config.name, config.owner, container_id))
+    change_config(connection, container_id, config)
+
+
+def change_mounts(connection: sqlite3.Connection, container_id: str, mounts: tuple[ResolvedMount, ...]) -> None:
+    """Give a container the same mounts under other names."""
+    document = json.dumps(as_document(mounts), separators=(",", ":"))
+    connection.execute("UPDATE containers SET mounts = ? WHERE id = ?", (document, container_id))
 
 
 def delete(connection: sqlite3.Connection, container_id: str) -> None:

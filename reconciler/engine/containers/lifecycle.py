@@ -67,6 +67,10 @@ class Lifecycle:
         """The variables that the container's links give it, from what the targets are now."""
         return self._preparing.link_variables(record)
 
+    def tell_dependents(self, record: Record) -> None:
+        """Bring the hosts files of running containers that link to this one up to date."""
+        self._preparing.tell_dependents(record)
+
     @property
     def runtime(self) -> OciRuntime:
         """The OCI runtime, chosen at first use."""

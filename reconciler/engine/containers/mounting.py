@@ -53,7 +53,7 @@ def resolve(
             read_only = m.read_only or inherited.read_only
             if m.target in in_memory:
                 continue
-            found[m.target] = ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy)
+            found[m.target] = ResolvedMount(m.kind, m.source, m.target, read_only, m.nocopy, m.folder)
     for mount in config.mounts:
         target = _checked(mount.target, config.name)
         if target in in_memory:
@@ -99,7 +99,9 @@ def _own(
         return ResolvedMount(BIND, mount.source, target, mount.read_only)
     if mount.kind == VOLUME:
         volumes.ensure(connection, mount.source, now, owner=owner.partition("/")[0])
-        return ResolvedMount(VOLUME, mount.source, target, mount.read_only, mount.nocopy)
+        folder = volumes.folder_of(connection, mount.source)
+        folder = "" if folder == mount.source else folder
+        return ResolvedMount(VOLUME, mount.source, target, mount.read_only, mount.nocopy, folder)
     if mount.source and volumes.get(connection, mount.source):
         return ResolvedMount(ANONYMOUS, mount.source, target, mount.read_only, mount.nocopy)
     made = _anonymous(connection, owner, target, earlier, now)
@@ -122,9 +124,9 @@ def furnish(paths: Paths, mounts: tuple[ResolvedMount, ...], root: Rooted | None
         if mount.kind == BIND:
             _make_host_folder(mount.source)
         elif mount.nocopy or root is None:
-            volumes.make_folder(paths, mount.source)
+            volumes.make_folder(paths, mount.place)
         else:
-            volumes.fill(paths, mount.source, root, mount.target)
+            volumes.fill(paths, mount.place, root, mount.target)
 
 
 def _make_host_folder(path: str) -> None:
@@ -151,7 +153,7 @@ def bind_mounts(paths: Paths, mounts: tuple[ResolvedMount, ...]) -> list[BindMou
     """The mounts as host paths; raises ReconcilerError where a source is gone or is of the wrong type for its target."""
     binds = []
     for mount in mounts:
-        source = mount.source if mount.kind == BIND else paths.volume_data(mount.source)
+        source = mount.source if mount.kind == BIND else paths.volume_data(mount.place)
         if not os.path.exists(source):
             what = "the host path" if mount.kind == BIND else f"the data of volume {mount.source}"
             raise ReconcilerError(

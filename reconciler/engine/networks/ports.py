@@ -182,6 +182,13 @@ def _remember(connection: sqlite3.Connection, owner: str, given: list[PortLease]
         )
 
 
+def pass_on(connection: sqlite3.Connection, old: str, new: str) -> None:
+    """Let another owner have what is remembered for one, in place of what was remembered for it."""
+    if old:
+        connection.execute("DELETE FROM remembered_ports WHERE owner = ?", (new,))
+        connection.execute("UPDATE remembered_ports SET owner = ? WHERE owner = ?", (new, old))
+
+
 # --- holding --------------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,10 @@ class Shelf:
                 raise _missing(name, connection)
             return volume, tuple(usage.users(connection).get(name, ()))
 
+    def data_of(self, name: str) -> str:
+        """Where a volume's data lies on the host; as `get`."""
+        return self._paths.volume_data(self.get(name)[0].folder)
+
     def create(
         self,
         name: str = "",
@@ -56,8 +60,9 @@ class Shelf:
             volumes.ensure(
                 connection, name, time.time(), anonymous=anonymous, owner=owner, labels=labels, protected=protected
             )
+            place = volumes.folder_of(connection, name)
         if folder:
-            volumes.make_folder(self._paths, name)
+            volumes.make_folder(self._paths, place)
         return name
 
     def change(self, name: str, *, labels: dict[str, str] | None = None, protected: str = "") -> bool:

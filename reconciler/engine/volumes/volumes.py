@@ -47,6 +47,7 @@ class Volume(Frozen):
     created: float
     labels: dict[str, str] = field(default_factory=dict)
     protected: str = ""
+    folder: str = ""
 
 
 def check_name(name: str) -> None:
@@ -85,6 +86,7 @@ def _volume(row: sqlite3.Row) -> Volume:
         row["created"],
         json.loads(row["labels"]),
         row["protected"],
+        row["folder"],
     )
 
 
@@ -102,11 +104,52 @@ def ensure(
     """Have a row for the volume; one that exists stays as it is. Returns whether it is new."""
     check_name(name)
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO volumes (name, anonymous, owner, target, labels, created, protected)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (name, anonymous, owner, target, json.dumps(dict(labels or {})), now, protected),
+        "INSERT OR IGNORE INTO volumes (name, anonymous, owner, target, labels, created, protected, folder)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (name, anonymous, owner, target, json.dumps(dict(labels or {})), now, protected, _new_folder(connection, name)),
     )
     return cursor.rowcount > 0
+
+
+def _new_folder(connection: sqlite3.Connection, name: str) -> str:
+    """The volume's own name, unless the data of one that was renamed lies there."""
+    taken = connection.execute("SELECT 1 FROM volumes WHERE folder = ?", (name,)).fetchone()
+    return f"{name[:200]}-{os.urandom(8).hex()}" if taken else name
+
+
+def folder_of(connection: sqlite3.Connection, name: str) -> str:
+    """What the folder of a volume is called."""
+    volume = get(connection, name)
+    return volume.folder if volume else name
+
+
+def rename(connection: sqlite3.Connection, old: str, new: str, owner: str) -> Volume:
+    """Give a volume another name and owner; it as it is then. Raises ReconcilerError, code "not-found" or "volume-taken"."""
+    check_name(new)
+    if get(connection, old) is None:
+        raise ReconcilerError(f"No such volume: {old}", code="not-found", hint="`reconciler volume ls` lists them")
+    if old != new and get(connection, new):
+        raise ReconcilerError(
+            f"volume {old} can't be called {new}: there is a volume of that name",
+            code="volume-taken",
+            hint=f"remove that one if it is not needed: `reconciler volume rm {new}`",
+        )
+    connection.execute("UPDATE volumes SET name = ?, owner = ? WHERE name = ?", (new, owner, old))
+    renamed = get(connection, new)
+    assert renamed
+    return renamed
+
+
+def pass_on(connection: sqlite3.Connection, old: str, new: str) -> None:
+    """Let another owner have the anonymous volumes of one. What it had itself at the same targets is nobody's then."""
+    if not old:
+        return
+    connection.execute(
+        "UPDATE volumes SET owner = '' WHERE anonymous AND owner = ? AND target IN"
+        " (SELECT target FROM volumes WHERE anonymous AND owner = ?)",
+        (new, old),
+    )
+    connection.execute("UPDATE volumes SET owner = ? WHERE anonymous AND owner = ?", (new, old))
 
 
 def change(connection: sqlite3.Connection, name: str, *, labels: Mapping[str, str], protected: str) -> None:
@@ -264,7 +307,7 @@ def take_away(paths: Paths, store: Store, choose: Callable[[sqlite3.Connection],
             for name in names:
                 _check_unprotected(connection, name)
             for name in names:
-                _move_away(paths, name, moved)
+                _move_away(paths, folder_of(connection, name), moved)
                 connection.execute("DELETE FROM volumes WHERE name = ?", (name,))
     except (OSError, sqlite3.Error, ReconcilerError):
         for folder, aside in moved:

@@ -303,7 +303,7 @@ class EmbeddedConsole:
                 volume.owner.partition("/")[0],
                 users,
                 volume.created,
-                self.engine.paths.volume_data(volume.name),
+                self.engine.paths.volume_data(volume.folder),
                 volume.labels,
                 volume.protected,
             )
@@ -316,13 +316,13 @@ class EmbeddedConsole:
     def volume_size(self, name: str) -> int:
         from reconciler.engine.kernel import files  # noqa: PLC0415
 
-        return files.size_of_tree(self.engine.paths.volume_data(name))
+        return files.size_of_tree(self.engine.volumes.data_of(name))
 
     def measure_volume(self, name: str, within: float) -> tuple[int, bool]:
         from reconciler.engine.kernel import files  # noqa: PLC0415
 
         until = time.monotonic() + within
-        size = files.size_of_tree(self.engine.paths.volume_data(name), until)
+        size = files.size_of_tree(self.engine.volumes.data_of(name), until)
         return size, time.monotonic() <= until
 
     def unprotect_volume(self, name: str) -> None:

@@ -196,7 +196,7 @@ def _mount(engine: Engine, mount: ResolvedMount) -> dict[str, Any]:
     return {
         "Type": "volume",
         "Name": mount.source,
-        "Source": engine.paths.volume_data(mount.source),
+        "Source": engine.paths.volume_data(mount.place),
         "Destination": mount.target,
         "Driver": "local",
         "Mode": "z" if mount.kind == "volume" else "",
@@ -290,7 +290,7 @@ def volume(engine: Engine, name: str) -> dict[str, Any]:
         "CreatedAt": _time(found.created),
         "Driver": "local",
         "Labels": found.labels or None,
-        "Mountpoint": engine.paths.volume_data(found.name),
+        "Mountpoint": engine.paths.volume_data(found.folder),
         "Name": found.name,
         "Options": None,
         "Scope": "local",

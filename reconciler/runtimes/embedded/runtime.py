@@ -42,7 +42,7 @@ _QUESTIONS = 8
 class EmbeddedRuntime:
     """Runs containers on this machine with the engine of our own."""
 
-    capabilities = Capabilities(name="embedded", pull=True, prepare=True, update_in_place=UPDATABLE)
+    capabilities = Capabilities(name="embedded", pull=True, prepare=True, rename=True, update_in_place=UPDATABLE)
 
     def __init__(self, root: str = "", run: str = "") -> None:
         """Roots as in `engine.paths.Paths.of`; raises ReconcilerError when they can't be used."""
@@ -55,7 +55,7 @@ class EmbeddedRuntime:
         found = [
             self._observation(record)
             for record in self.engine.containers.every()
-            if record.config.notes.get("stack") == scope.stack or record.name in scope.names
+            if record.config.notes.get("stack") in (scope.stack, *scope.former) or record.name in scope.names
         ]
         running = any(one.state == catalog.RUNNING for one in found)
         if any(one.health for one in found):
@@ -88,7 +88,7 @@ class EmbeddedRuntime:
         found = []
         for volume, users in self.engine.volumes.every():
             stack, _, key = volume.owner.partition("/")
-            if stack == scope.stack or volume.name in scope.volumes:
+            if stack in (scope.stack, *scope.former) or volume.name in scope.volumes:
                 found.append(
                     ObservedVolume(
                         volume.name,
@@ -176,6 +176,10 @@ class EmbeddedRuntime:
                 volume = action.volume
                 changed = self.engine.volumes.change(volume.name, labels=volume.labels, protected=action.protected)
                 return Outcome(changed=changed)
+            case kinds.RenameVolume() | kinds.RenameContainer():
+                from reconciler.runtimes.embedded import renames  # noqa: PLC0415 - for these actions only
+
+                return Outcome(changed=renames.carry_out(self.engine, action))
             case kinds.RemoveVolume():
                 self.engine.volumes.remove(action.name)
             case kinds.RepairNetwork():

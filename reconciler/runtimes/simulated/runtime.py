@@ -18,6 +18,8 @@ from reconciler.model.action import (
     PullImage,
     RemoveContainer,
     RemoveVolume,
+    RenameContainer,
+    RenameVolume,
     RepairNetwork,
     StartContainer,
     StopContainer,
@@ -67,11 +69,16 @@ class Simulated(Drift):
         *,
         registry: Iterable[ObservedImage | str] | None = None,
         prepare: bool = True,
+        rename: bool = True,
         update_in_place: frozenset[str] = UPDATABLE,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.capabilities = Capabilities(
-            "simulated", pull=registry is not None, prepare=prepare, update_in_place=update_in_place
+            "simulated",
+            pull=registry is not None,
+            prepare=prepare,
+            rename=rename,
+            update_in_place=update_in_place,
         )
         ticks = count(1)
         super().__init__(World(), clock or (lambda: float(next(ticks))))
@@ -91,8 +98,9 @@ class Simulated(Drift):
         """Look at what is in the scope, sorted by name."""
         with self._lock:
             world = self.world
-            containers = [c for c in world.containers.values() if c.stack == scope.stack or c.name in scope.names]
-            volumes = [v for v in world.volumes.values() if v.stack == scope.stack or v.name in scope.volumes]
+            stacks = {scope.stack, *scope.former}
+            containers = [c for c in world.containers.values() if c.stack in stacks or c.name in scope.names]
+            volumes = [v for v in world.volumes.values() if v.stack in stacks or v.name in scope.volumes]
             busy = [entry for port in scope.host_ports for entry in world.holders(*port)]
             seen = Observed(
                 tuple(c.observed() for c in sorted(containers, key=lambda c: c.name)),
@@ -182,6 +190,18 @@ class Simulated(Drift):
         changed = (volume.labels, volume.protected) != (action.volume.labels, action.protected)
         self._effect(change)
         return Outcome(changed=changed)
+
+    def _rename_volume(self, action: RenameVolume) -> Outcome:
+        if self.world.rename_volume(action, rehearse=True):
+            return Outcome(changed=False)
+        self._effect(lambda: self.world.rename_volume(action))
+        return Outcome()
+
+    def _rename_container(self, action: RenameContainer) -> Outcome:
+        if self.world.rename_container(action, rehearse=True):
+            return Outcome(changed=False)
+        self._effect(lambda: self.world.rename_container(action), action.name, "rename")
+        return Outcome()
 
     def _remove_volume(self, action: RemoveVolume) -> Outcome:
         if users := self.world.users_of(action.name):
@@ -381,6 +401,8 @@ _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
     RepairNetwork: Simulated._repair_network,  # noqa: SLF001
     CreateVolume: Simulated._create_volume,  # noqa: SLF001
     UpdateVolume: Simulated._update_volume,  # noqa: SLF001
+    RenameVolume: Simulated._rename_volume,  # noqa: SLF001
+    RenameContainer: Simulated._rename_container,  # noqa: SLF001
     RemoveVolume: Simulated._remove_volume,  # noqa: SLF001
     CreateContainer: Simulated._create,  # noqa: SLF001
     PrepareContainer: Simulated._prepare,  # noqa: SLF001

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.addresses import overlap
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.frozen import replace
 from reconciler.model.observed import (
     DEAD,
     PAUSED,
@@ -16,8 +17,10 @@ from reconciler.model.observed import (
     ObservedVolume,
     RemoteImage,
 )
+from reconciler.model.renaming import with_container, with_volume
 
 if TYPE_CHECKING:
+    from reconciler.model.action import RenameContainer, RenameVolume
     from reconciler.model.desired import Link, Port
     from reconciler.model.observed import ObservedImage, PortBinding
 
@@ -142,6 +145,53 @@ class World:
             dict(volume.labels),
             volume.protected,
         )
+
+    def rename_volume(self, action: RenameVolume, *, rehearse: bool = False) -> bool:
+        """Rename one; with `rehearse` only say whether that is done already. Raises ReconcilerError."""
+        old, new = self.volumes.get(action.old_name), self.volumes.get(action.volume.name)
+        place = (action.stack, action.volume.key)
+        if new and (new.stack, new.key) == place and old in (None, new):
+            return True
+        if old is None or (new and new is not old):
+            raise ReconcilerError(f"volume {action.old_name} can't be called {action.volume.name}", code="name-taken")
+        if rehearse:
+            return False
+        named = old.owner is None
+        del self.volumes[old.name]
+        old.name, old.stack, old.key = action.volume.name, *place
+        old.owner = (*place, old.owner[2]) if old.owner else None
+        self.volumes[old.name] = old
+        for container in self.containers.values():
+            container.mounts = {t: old.name if n == action.old_name else n for t, n in container.mounts.items()}
+            if named and action.old_key and container.stack in (action.stack, action.old_stack):
+                container.settings = with_volume(container.settings, action.old_key, action.volume.key)
+        return False
+
+    def rename_container(self, action: RenameContainer, *, rehearse: bool = False) -> bool:
+        """As `rename_volume`; its anonymous volumes go along."""
+        old, new = self.containers.get(action.old_name), self.find(action.stack, action.key)
+        if new and new.name == action.name and old in (None, new):
+            return True
+        holder = self.containers.get(action.name)
+        if old is None or (new and new is not old) or (holder and holder is not old):
+            raise ReconcilerError(f"container {action.old_name} can't be called {action.name}", code="name-taken")
+        if rehearse:
+            return False
+        for volume in self.volumes.values():
+            if volume.owner and old.stack and volume.owner[:2] == (old.stack, old.key):
+                volume.stack, volume.key = action.stack, action.key
+                volume.owner = (action.stack, action.key, volume.owner[2])
+        del self.containers[old.name]
+        old.name, old.stack, old.key, old.origin = action.name, action.stack, action.key, action.origin
+        old.settings = dict(action.settings)
+        self.containers[old.name] = old
+        for other in self.containers.values():
+            if other is not old and action.old_key and other.stack in (action.stack, action.old_stack):
+                other.settings = with_container(other.settings, action.old_key, action.key)
+                other.targets = tuple(
+                    replace(t, container=action.key) if t.container == action.old_key else t for t in other.targets
+                )
+        return False
 
     def next_address(self, wanted: str) -> str:
         """The address wanted if nobody has it, else the next of the sequence."""
