@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.kits.source import Position
+from reconciler.kits.source import Origin, Position
 from reconciler.model import desired
 
-CODEC_VERSION = 3
+CODEC_VERSION = 4
 """Raised when the form changes in a way that `decode` would misread."""
 
 _LISTS: dict[str, Any] = {
@@ -49,6 +49,7 @@ def encode(stack: desired.Stack) -> dict[str, Any]:
         "containers": [_flat(container) for container in stack.containers.values()],
         "volumes": [_flat(volume) for volume in stack.volumes.values()],
         "positions": _encode_positions(stack.positions),
+        "origins": _encode_origins(stack.origins),
         **({"moved": [_flat(move) for move in stack.moved]} if stack.moved else {}),
         **({"adopt": [_flat(adoption) for adoption in stack.adopt]} if stack.adopt else {}),
     }
@@ -67,6 +68,7 @@ def decode(document: dict[str, Any]) -> desired.Stack:
         containers={each.key: each for each in containers},
         volumes={each.key: each for each in volumes},
         positions=_decode_positions(document["positions"]),
+        origins=_decode_origins(document["origins"]),
         moved=tuple([desired.Move(**each) for each in document.get("moved", ())]),
         adopt=tuple([desired.Adoption(**each) for each in document.get("adopt", ())]),
     )
@@ -127,3 +129,19 @@ def _encode_positions(positions: dict[desired.Path, Position]) -> dict[str, Any]
 def _decode_positions(document: dict[str, Any]) -> dict[desired.Path, Position]:
     files = document["files"]
     return {tuple(path): Position(files[file], line, column) for file, line, column, *path in document["rows"]}
+
+
+def _encode_origins(origins: dict[desired.Path, tuple[Origin, ...]]) -> list[Any]:
+    return [[list(path), [_encode_origin(origin) for origin in found]] for path, found in origins.items()]
+
+
+def _encode_origin(origin: Origin) -> list[Any]:
+    place = origin.position
+    return [origin.how, origin.name, *((place.file, place.line, place.column) if place else ())]
+
+
+def _decode_origins(rows: Any) -> dict[desired.Path, tuple[Origin, ...]]:
+    return {
+        tuple(path): tuple([Origin(how, name, Position(*place) if place else None) for how, name, *place in found])
+        for path, found in rows
+    }

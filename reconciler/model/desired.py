@@ -11,7 +11,7 @@ from typing import Any
 
 from reconciler.kits.digests import sha256
 from reconciler.kits.frozen import Frozen, field, fields
-from reconciler.kits.source import Position  # noqa: TC001 - decoded at run time
+from reconciler.kits.source import Origin, Position  # noqa: TC001 - decoded at run time
 
 SETTINGS_VERSION = 1
 """Version of the canonical form: raised when the same spec would be spelled differently."""
@@ -345,7 +345,8 @@ class Stack(Frozen):
     """One named set of containers and volumes from a spec: the desired state.
 
     `source` names the spec as the user gave it ("specs/wordpress.yaml"); `origin` is the same made absolute, which
-    a runtime remembers as the stack's owner. `positions` says where each value stands, by path (see `position_of`).
+    a runtime remembers as the stack's owner. `positions` says where each value stands, by path (see `position_of`), and
+    `origins` what those came from that are not, or not all, text of the spec: variables, defaults, env files.
     `moved` and `adopt` are in the order of the spec; moves form chains, but no circles.
     """
 
@@ -357,6 +358,7 @@ class Stack(Frozen):
     positions: dict[Path, Position] = field(default_factory=dict)
     moved: tuple[Move, ...] = ()
     adopt: tuple[Adoption, ...] = ()
+    origins: dict[Path, tuple[Origin, ...]] = field(default_factory=dict)
 
     def former_names(self) -> tuple[str, ...]:
         """What the stack was called before, sorted."""

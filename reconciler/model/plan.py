@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.kits.frozen import Frozen
 
 if TYPE_CHECKING:
-    from reconciler.kits.source import Position
+    from reconciler.kits.source import Origin, Position
     from reconciler.model.action import Action
 
 PULL = "pull"
@@ -32,10 +32,17 @@ OPENS, BEHIND = "opens", "behind"
 """A step's part in the gate of a first start."""
 
 
+SPEC, DRIFT, IMAGE, FOLLOWS, ASKED = "spec", "drift", "image", "follows", "asked"
+"""What a reason is of: an edit of the spec; something that happened behind our back; an image that is another one, or not
+here; another container; a user's wish for this one run."""
+
+
 class Reason(Frozen):
     """Why a step is there. With `field`: that setting went from `old` to `new` (already spelled and masked).
 
-    `old` or `new` is None when the field was not set. `position` is where the new value stands, if in a spec.
+    `old` or `new` is None when the field was not set. `position` is where the new value stands, if in a spec or an env
+    file, and `origins` are what it came from on its way there: variables, defaults, files. `kind` is one of the above. `must`
+    says of a field why its change takes more than a change in place, "" = it does not.
     """
 
     text: str
@@ -43,6 +50,9 @@ class Reason(Frozen):
     old: str | None = None
     new: str | None = None
     position: Position | None = None
+    kind: str = SPEC
+    origins: tuple[Origin, ...] = ()
+    must: str = ""
 
 
 class Step(Frozen):

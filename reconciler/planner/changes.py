@@ -9,7 +9,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from reconciler.kits.frozen import replace
 from reconciler.kits.masking import MASK, masked, masked_words
+from reconciler.kits.source import IMAGE, Origin
 from reconciler.model.desired import UPDATABLE
 from reconciler.model.plan import IN_PLACE, REPLACE, RESTART, Reason
 from reconciler.planner.data import target_of
@@ -17,7 +19,6 @@ from reconciler.planner.data import target_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from reconciler.kits.source import Position
     from reconciler.model.desired import Container, Stack
 
 _RESTARTS = frozenset(("ports",))
@@ -51,6 +52,32 @@ _SPEC_KEYS = {"name": "container_name"}
 """Fields that a spec spells otherwise."""
 
 
+_OF_THE_IMAGE = frozenset(("command", "entrypoint", "user", "working_dir", "stop_signal", "healthcheck"))
+"""Fields of which the image's own value counts where the spec sets none."""
+
+_FIXED = {
+    "image": "its file system is made of its image",
+    "platform": "its file system is made of its image",
+    "links": "links are built in when a container is made",
+    "volumes": "mounts are fixed when a container is made",
+    "volumes_from": "mounts are fixed when a container is made",
+    "tmpfs": "mounts are fixed when a container is made",
+    "ports": "ports are given out when a container is made",
+}
+"""Why a field's change takes a new container, where more can be said than of any field."""
+
+
+def why_not_in_place(field: str, change: str) -> str:
+    """Why a change of a field takes a restart or a new container (`change`); "" where it takes neither."""
+    if change == RESTART:
+        return "ports are bound when a container starts"
+    if change != REPLACE:
+        return ""
+    if field in UPDATABLE:
+        return "this runtime can't change that in place"
+    return _FIXED.get(field, "what its process is given is fixed when a container is made")
+
+
 def class_of(field: str, update_in_place: frozenset[str]) -> str:
     """The change class of a field for a runtime that can update these fields."""
     if field in UPDATABLE and field in update_in_place:
@@ -58,7 +85,9 @@ def class_of(field: str, update_in_place: frozenset[str]) -> str:
     return REPLACE
 
 
-def differences(old: Mapping[str, Any], container: Container, stack: Stack) -> list[tuple[str, Reason]]:
+def differences(
+    old: Mapping[str, Any], container: Container, stack: Stack, update_in_place: frozenset[str]
+) -> list[tuple[str, Reason]]:
     """(field, reason) for each difference, in the order of the fields, then of their keys; [] if there is none.
 
     The field is the top-level one ("environment"); the reason's is as fine as the change ("environment.A").
@@ -72,8 +101,13 @@ def differences(old: Mapping[str, Any], container: Container, stack: Stack) -> l
         if before == after:
             continue
         for path, was, will in _parts(field, before, after):
-            position = stack.position_of(*_place(container, field, path, will))
-            found.append((field, _reason(".".join((_SPEC_KEYS.get(field, field), *path)), was, will, position)))
+            reason = _reason(".".join((_SPEC_KEYS.get(field, field), *path)), was, will)
+            place = _place(container, field, path, will)
+            origins = stack.origins.get(place, ()) if will is not None else ()
+            if will is None and (field in _OF_THE_IMAGE):
+                origins = (Origin(IMAGE),)
+            must = why_not_in_place(field, class_of(field, update_in_place))
+            found.append((field, replace(reason, position=stack.position_of(*place), origins=origins, must=must)))
     return found
 
 
@@ -140,7 +174,7 @@ def _place(container: Container, field: str, path: tuple[str, ...], will: str | 
     return place
 
 
-def _reason(field: str, old: str | None, new: str | None, position: Position | None) -> Reason:
+def _reason(field: str, old: str | None, new: str | None) -> Reason:
     verb = "added" if old is None else "removed" if new is None else "changed"
     hidden = ", its value is not shown" if MASK in (old, new) else ""
-    return Reason(f"{field} {verb}{hidden}", field, old, new, position)
+    return Reason(f"{field} {verb}{hidden}", field, old, new)

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 from reconciler.kits.text import plural
 from reconciler.model.desired import HEALTHY
 from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED, RESTARTING, RUNNING, UNHEALTHY
-from reconciler.model.plan import CREATE, FOLLOW, IN_PLACE, REMOVE, REPLACE, RESTART, START, Reason
+from reconciler.model.plan import (
+    ASKED,
+    CREATE,
+    DRIFT,
+    FOLLOW,
+    FOLLOWS,
+    IN_PLACE,
+    REMOVE,
+    REPLACE,
+    RESTART,
+    START,
+    Reason,
+)
 from reconciler.planner.changes import class_of, differences
 from reconciler.planner.graph import BINDING, targets_first, used_by
 from reconciler.planner.images import compare_image
@@ -95,7 +107,7 @@ def decide(stack: Stack, observed: Observed, options: Options, update_in_place: 
             decision.change = CREATE
             decision.reasons.append(Reason("it is not there", position=stack.position_of("containers", key)))
         elif decision.seen.state == DEAD:
-            decision.because(REPLACE, Reason("it is half-made or half-removed, only a new one helps"))
+            decision.because(REPLACE, Reason("it is half-made or half-removed, only a new one helps", kind=DRIFT))
         else:
             image = observed.images.get(decision.wanted.image)
             _compare(decision, decision.wanted, decision.seen, stack, update_in_place)
@@ -111,9 +123,9 @@ def _compare(
     decision: Decision, wanted: Container, seen: ObservedContainer, stack: Stack, update_in_place: frozenset[str]
 ) -> None:
     if not seen.settings:
-        decision.because(REPLACE, Reason("it is not known what it was made from"))
+        decision.because(REPLACE, Reason("it is not known what it was made from", kind=DRIFT))
         return
-    for field, reason in differences(seen.settings, wanted, stack):
+    for field, reason in differences(seen.settings, wanted, stack, update_in_place):
         decision.outdated = True
         decision.because(class_of(field, update_in_place), reason)
 
@@ -134,7 +146,7 @@ def _compare_origin(
 ) -> None:
     if options.take_over and seen.origin and seen.origin != stack.origin:
         decision.outdated = True
-        reason = Reason(f"taken over from {seen.origin}", "origin", seen.origin, stack.origin)
+        reason = Reason(f"taken over from {seen.origin}", "origin", seen.origin, stack.origin, kind=ASKED)
         decision.because(class_of("origin", update_in_place), reason)
 
 
@@ -143,22 +155,22 @@ def _look_at_state(decision: Decision, wanted: Container, seen: ObservedContaine
     if seen.state == CREATED:
         decision.idle = True
         why = f"its last start failed: {seen.error}" if seen.error else "it was never started"
-        decision.because(START, Reason(why))
+        decision.because(START, Reason(why, kind=DRIFT))
     elif seen.state == EXITED and seen.stopped_by_hand:
         decision.idle = True
-        decision.because(START, Reason("it was stopped"))
+        decision.because(START, Reason("it was stopped", kind=DRIFT))
     elif seen.state == EXITED and seen.exit_code == 0 and wanted.restart.policy in ("no", "on-failure"):
         decision.finished = True
     elif seen.state == EXITED:
         decision.idle = True
-        decision.because(START, Reason(_how_it_ended(seen)))
+        decision.because(START, Reason(_how_it_ended(seen), kind=DRIFT))
     elif seen.state == RUNNING and (seen.faults or _given_up(wanted, seen)):
         times = "once" if seen.health_restarts == 1 else f"{seen.health_restarts} times in a row"
         given_up = f"it is unhealthy, and restarting it {times} did not help"
-        decision.because(RESTART, *(Reason(text) for text in seen.faults or (given_up,)))
+        decision.because(RESTART, *(Reason(text, kind=DRIFT) for text in seen.faults or (given_up,)))
     if seen.drift and not decision.creates:
         decision.outdated = True
-        decision.because(IN_PLACE, *(Reason(words) for words in seen.drift))
+        decision.because(IN_PLACE, *(Reason(words, kind=DRIFT) for words in seen.drift))
 
 
 def _given_up(wanted: Container, seen: ObservedContainer) -> bool:
@@ -199,7 +211,9 @@ def _follow(decision: Decision, used: Iterable[str], decisions: Decisions) -> bo
     made_anew = [key for key in used if key in decisions and decisions[key].creates]
     known = {reason.text for reason in decision.reasons}
     linked = {link.container for link in decision.wanted.links} if decision.wanted else set()
-    reasons = [Reason(f"follows {key} by {'link' if key in linked else 'volumes_from'}") for key in made_anew]
+    reasons = [
+        Reason(f"follows {key} by {'link' if key in linked else 'volumes_from'}", kind=FOLLOWS) for key in made_anew
+    ]
     new = [reason for reason in reasons if reason.text not in known]
     if new:
         decision.reasons += new
@@ -219,7 +233,7 @@ def _need(decision: Decision, decisions: Decisions) -> bool:
         target = decisions.get(key)
         if target and target.finished and not target.starts:
             target.idle = True
-            target.because(START, Reason(f"{decision.key} {why} and is started"))
+            target.because(START, Reason(f"{decision.key} {why} and is started", kind=FOLLOWS))
             woken = True
     return woken
 

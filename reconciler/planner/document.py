@@ -11,6 +11,7 @@ from reconciler.kits.frozen import as_document
 from reconciler.planner.text import counts
 
 if TYPE_CHECKING:
+    from reconciler.kits.source import Origin
     from reconciler.model.action import Action
     from reconciler.model.plan import Plan, Reason, Step
 
@@ -51,9 +52,22 @@ def _action(action: Action) -> dict[str, str]:
 
 
 def _reason(reason: Reason) -> dict[str, Any]:
-    out: dict[str, Any] = {"text": reason.text}
+    out: dict[str, Any] = {"text": reason.text, "kind": reason.kind}
     if reason.field:
         out |= {"field": reason.field, "old": reason.old, "new": reason.new}
     if reason.position:
         out["position"] = as_document(reason.position)
+    if reason.origins:
+        out["origins"] = [_origin(origin) for origin in reason.origins]
+    if reason.must:
+        out["must"] = reason.must
+    return out
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    out: dict[str, Any] = {"how": origin.how}
+    if origin.name:
+        out["name"] = origin.name
+    if origin.position:
+        out["position"] = as_document(origin.position)
     return out

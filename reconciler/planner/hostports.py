@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.kits.addresses import overlap
 from reconciler.kits.errors import ReconcilerError
-from reconciler.model.plan import REPLACE, RESTART, Reason
+from reconciler.model.plan import FOLLOWS, REPLACE, RESTART, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,9 @@ class HostPorts:
                 for number in numbers_of(port):
                     for _, holder in self._holders(port, number, decision.key):
                         if holder and holder.change == RESTART and not holds(holder.wanted, number, port.protocol):
-                            holder.because(REPLACE, Reason(f"gives host port {number} up to {decision.key}"))
+                            holder.because(
+                                REPLACE, Reason(f"gives host port {number} up to {decision.key}", kind=FOLLOWS)
+                            )
 
     def claim(self, problems: list[ReconcilerError]) -> dict[str, set[str]]:
         """By key, whose removal a container must wait for to get its host ports; adds a problem for each taken one."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
-from reconciler.model.plan import REPLACE, Reason
+from reconciler.kits.frozen import replace
+from reconciler.model.plan import ASKED, IMAGE, REPLACE, Reason
 
 if TYPE_CHECKING:
     from reconciler.kits.source import Position
@@ -40,7 +41,9 @@ def compare_image(
     image = observed.images.get(wanted.image)
     if image is not None and seen.image_id and image.id != seen.image_id:
         old, new = (f"{wanted.image} {short_digest(digest)}" for digest in (seen.image_id, image.id))
-        decision.because(REPLACE, Reason("its image's name stands for another image now", "image", old, new))
+        decision.because(
+            REPLACE, Reason("its image's name stands for another image now", "image", old, new, kind=IMAGE)
+        )
     elif image is not None and policy_of(wanted, options) == "always":
         remote = observed.remote.get(wanted.image)
         if remote and remote.digest and remote.digest != image.digest:
@@ -48,7 +51,7 @@ def compare_image(
 
 
 def _moved(text: str, here: str, remote: RemoteImage) -> Reason:
-    return Reason(text, "digest", short_digest(here) if here else None, short_digest(remote.digest))
+    return Reason(text, "digest", short_digest(here) if here else None, short_digest(remote.digest), kind=IMAGE)
 
 
 def short_digest(digest: str) -> str:
@@ -81,21 +84,23 @@ def needed_pulls(
         if problem := _problem(stack, observed, options, pull, eager, needing):
             problems.append(problem)
         elif needing:
-            pulls[reference] = (Reason(f"it is not here, and needed by {_keys(needing)}"),)
+            pulls[reference] = (Reason(f"it is not here, and needed by {_keys(needing)}", kind=IMAGE),)
         elif eager and (reasons := _newer(observed, options, reference, eager)):
             pulls[reference] = reasons
     return pulls
 
 
 def _newer(observed: Observed, options: Options, reference: str, eager: list[Decision]) -> tuple[Reason, ...]:
-    always = Reason("--pull is always" if options.pull else f"pull_policy of {_keys(eager)} is always")
+    always = Reason(f"pull_policy of {_keys(eager)} is always")
+    if options.pull:
+        always = Reason("--pull is always", kind=ASKED)
     here, remote = observed.images.get(reference), observed.remote.get(reference)
     if here is None or remote is None:
         return (always,)
     if here.digest == remote.digest:
         return ()
     if not here.digest:
-        always = Reason(f"{always.text}, and what is here did not come from a registry")
+        always = replace(always, text=f"{always.text}, and what is here did not come from a registry")
     return always, _moved("its tag has moved", here.digest, remote)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from reconciler.kits.errors import ReconcilerError
 from reconciler.model.observed import CREATED, DEAD, EXITED, PAUSED
-from reconciler.model.plan import REMOVE, START, STOP, Plan, Reason
+from reconciler.model.plan import ASKED, REMOVE, START, STOP, Plan, Reason
 from reconciler.planner import checks
 from reconciler.planner.conditions import awaited, check_conditions
 from reconciler.planner.decisions import LIVE, Decision, decide, notes_about, spread
@@ -135,7 +135,7 @@ def plan_down(
     for key, seen in sorted(observed.of_stack(stack).items()):
         decision = decisions[key] = Decision(key, None, seen)
         decision.change = REMOVE
-        decision.reasons.append(Reason(f"stack {stack} is taken down"))
+        decision.reasons.append(Reason(f"stack {stack} is taken down", kind=ASKED))
     volumes = [v for v in observed.volumes if v.stack == stack] if options.remove_volumes else []
     problems: list[ReconcilerError] = []
     check_deletable(volumes, (d.seen.name for d in decisions.values() if d.seen), spec, problems)

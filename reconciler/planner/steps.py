@@ -29,7 +29,22 @@ from reconciler.model.action import (
     UpdateVolume,
 )
 from reconciler.model.desired import COMPLETED
-from reconciler.model.plan import BEHIND, CREATE, IN_PLACE, OPENS, PULL, REMOVE, RENAME, REPAIR, WAIT, Reason, Step
+from reconciler.model.plan import (
+    ASKED,
+    BEHIND,
+    CREATE,
+    DRIFT,
+    IN_PLACE,
+    OPENS,
+    PULL,
+    REMOVE,
+    RENAME,
+    REPAIR,
+    SPEC,
+    WAIT,
+    Reason,
+    Step,
+)
 from reconciler.planner.data import fate_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
@@ -155,7 +170,7 @@ def steps_up(
     """
     draft = Draft()
     if network_faults and any(d.live and not d.stops for d in decisions.values()):
-        draft.add(_REPAIR, "", RepairNetwork(), REPAIR, [Reason(fault) for fault in network_faults])
+        draft.add(_REPAIR, "", RepairNetwork(), REPAIR, [Reason(fault, kind=DRIFT) for fault in network_faults])
     for reference, reasons in pulls.items():
         platform = next(c.platform for c in stack.containers.values() if c.image == reference)
         draft.add(_PULL, reference, PullImage(reference, platform), PULL, reasons)
@@ -304,7 +319,7 @@ def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:
         if users:
             until = "until it has done its work" if condition == COMPLETED else "until it is healthy"
             why = f"{until}, before {listed(users)} start{'s' if len(users) == 1 else ''}"
-        reason = Reason(why, position=next(positions, None))
+        reason = Reason(why, position=next(positions, None), kind=SPEC if users else ASKED)
         name = f"{key} {condition}"
         draft.add(_AWAIT, name, AwaitContainer(stack.name, key, condition), WAIT, [reason], group=f"container {name}")
         draft.wait((_AWAIT, name), (_UPDATE, key), (_START, key))
@@ -319,7 +334,7 @@ def steps_down(stack: str, decisions: Decisions, volumes: list[ObservedVolume]) 
         _take_down(draft, stack, decision, frozenset(volume.name for volume in volumes))
     keys = {decision.seen.name: key for key, decision in decisions.items() if decision.seen}
     for volume in volumes:
-        reason = Reason("volumes were asked to be deleted too")
+        reason = Reason("volumes were asked to be deleted too", kind=ASKED)
         data = f"all data of volume {volume.name} is deleted"
         draft.add(_DELETE, volume.name, RemoveVolume(stack, volume.name), REMOVE, [reason], data=data)
         draft.wait((_DELETE, volume.name), *((_REMOVE, keys[name]) for name in volume.users if name in keys))
@@ -339,7 +354,7 @@ def steps_by_hand(
 ) -> tuple[Step, ...]:
     """Stop and start containers as they are, whatever any spec says: users down first, and up last."""
     draft = Draft()
-    reasons = [Reason("asked for by hand")]
+    reasons = [Reason("asked for by hand", kind=ASKED)]
     for key in sorted(there):
         if key in stopped:
             draft.add(_STOP, key, StopContainer(stack, key, timeout), change, reasons, downtime=True)

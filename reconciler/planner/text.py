@@ -12,6 +12,7 @@ from reconciler.kits.text import plural, printable
 from reconciler.model.action import RemoveVolume, StopContainer
 from reconciler.model.plan import (
     CREATE,
+    DRIFT,
     FOLLOW,
     IN_PLACE,
     PULL,
@@ -99,12 +100,13 @@ def _step(step: Step, width: int, *, explain: bool) -> list[str]:
     below: list[str] = []
     if explain:
         words = _CLASSES[step.change]
-        plain = [printable(reason.text) for reason in step.reasons if not reason.field]
+        plain = [_plain(reason) for reason in step.reasons if not reason.field]
         changes = [_change(reason) for reason in step.reasons if reason.field]
         if plain and not changes:
             words += (": " if words else "") + plain.pop(0)
         line += f"  {words}" if words else ""
-        below = [*changes, *plain]
+        why = dict.fromkeys(reason.must for reason in step.reasons if reason.must)
+        below = [*changes, *plain, *(f"because {must}" for must in why)]
     if step.known_after_pull:
         below.append(f"known after pull: {', '.join(step.known_after_pull)}")
     if step.data:
@@ -112,8 +114,14 @@ def _step(step: Step, width: int, *, explain: bool) -> list[str]:
     return [line.rstrip(), *(f"      {text}" for text in below)]
 
 
+def _plain(reason: Reason) -> str:
+    """A reason without a field; what has happened behind our back is marked."""
+    return f"{'drift: ' if reason.kind == DRIFT else ''}{printable(reason.text)}"
+
+
 def _change(reason: Reason) -> str:
-    place = f"  ({printable(str(reason.position))})" if reason.position else ""
+    places = [printable(str(place)) for place in (reason.position, *reason.origins) if place]
+    place = f"  ({', '.join(places)})" if places else ""
     field, old, new = printable(reason.field), _value(reason.old), _value(reason.new)
     if reason.field in LISTS and None in (reason.old, reason.new):
         return f"{field}: {f'{new} added' if reason.old is None else f'{old} removed'}{place}"

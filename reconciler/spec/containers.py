@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconciler.kits.errors import ReconcilerError
 from reconciler.kits.references import parse as parse_reference
+from reconciler.kits.source import ENV_FILE, VARIABLE, Origin
 from reconciler.kits.text import quote
 from reconciler.model import desired
 from reconciler.spec import mounts, ports, values
 from reconciler.spec.fields import Fields, text_of, words_of
 from reconciler.spec.findings import BadValueError, did_you_mean
-from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
+from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence, origins_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,10 @@ _SHORTEST_PROBE = 0.001
 
 
 class Reader:
-    """Reads the containers of one spec. `nodes` collects where each value stands, by path."""
+    """Reads the containers of one spec. `nodes` collects where each value stands, by path, and `origins` what it came
+
+    from where that is not to be seen of the node that it stands at.
+    """
 
     def __init__(self, tree: Tree, variables: Variables, findings: Findings) -> None:
         self._tree = tree
@@ -55,6 +59,7 @@ class Reader:
         self._findings = findings
         self._env_files: dict[str, dict[str, Assignment]] = {}
         self.nodes: dict[Path, Node] = {}
+        self.origins: dict[Path, tuple[Origin, ...]] = {}
 
     def container(self, key: str, at: Node, node: Mapping) -> desired.Container:
         """The container under `key`, whose own scalar is `at`."""
@@ -120,6 +125,8 @@ class Reader:
         """Remember where the value of `key` stands: a scalar itself, a collection by its key."""
         at, value = parent.entries[key]
         self.nodes[path] = value if isinstance(value, Scalar) and value.text else at
+        if found := origins_of(value):
+            self.origins[path] = found
 
     def pairs(self, path: Path, node: Node) -> Iterator[tuple[str, str | None, Node]]:
         """Name, value and place of a map's entries or a list's NAME=value; None for one without a value."""
@@ -154,6 +161,7 @@ class Reader:
         for file, named in self._env_file_names(node):
             for name, variable in self._env_file(file, named).items():
                 self.nodes[(*path, name)] = variable
+                self.origins[(*path, name)] = (Origin(ENV_FILE, position=named.position), *variable.origins)
                 out[name] = variable.text
         at = node.get("environment")
         if at is None:
@@ -161,8 +169,11 @@ class Reader:
         self.mark(path, node, "environment")
         for name, value, place in self.pairs(path, at):
             self.attempt(place, values.variable_name, name)
+            self.origins.pop((*path, name), None)
             if value is None:
                 value = self._variables.get(name)  # noqa: PLW2901 - as in Compose
+                if value is not None:
+                    self.origins[(*path, name)] = (Origin(VARIABLE, name, self._variables.place_of(name)),)
             if value is None:
                 out.pop(name, None)
                 del self.nodes[(*path, name)]

@@ -11,12 +11,14 @@ import re
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.kits.source import VARIABLE, Origin
 from reconciler.kits.text import quote
 from reconciler.spec.loader import decode
 from reconciler.spec.nodes import Scalar
 from reconciler.spec.variables import VariableError, substitute
 
 if TYPE_CHECKING:
+    from reconciler.kits.source import Position
     from reconciler.sources.tree import Tree
     from reconciler.spec.findings import Findings
     from reconciler.spec.nodes import Source
@@ -72,6 +74,8 @@ def parse(source: Source, variables: Variables, findings: Findings) -> dict[str,
             continue
         if not match["sign"]:
             value = variables.get(at.name)
+            if value is not None:
+                at.origins = (Origin(VARIABLE, at.name, variables.place_of(at.name)),)
         else:
             raw, number = _gather(match["value"], lines, number)
             value = _value(raw, at, _Layered(found, variables), findings)
@@ -91,6 +95,9 @@ class _Layered:
     def get(self, name: str) -> str | None:
         value = self._outer.get(name)
         return self._found[name].text if value is None and name in self._found else value
+
+    def place_of(self, name: str) -> Position | None:
+        return self._found[name].position if self._outer.get(name) is None else self._outer.place_of(name)
 
     def names(self) -> list[str]:
         return [*self._found, *self._outer.names()]
@@ -139,7 +146,8 @@ def _value(raw: str, at: Assignment, variables: _Layered, findings: Findings) ->
 
 def _substituted(text: str, at: Assignment, variables: _Layered, findings: Findings) -> str | None:
     try:
-        return substitute(text, variables)
+        value, at.origins = substitute(text, variables)
     except VariableError as error:
         findings.add(error.message, at, hint=error.hint, code="bad-variable")
         return None
+    return value

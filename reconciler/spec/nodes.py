@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.masking import looks_secret, masked_line
-from reconciler.kits.source import Position
+from reconciler.kits.source import Origin, Position
 from reconciler.spec.scalars import resolve
 
 if TYPE_CHECKING:
@@ -93,10 +93,11 @@ class Scalar(Node):
     """A single value. `text` is the source text without quotes; `plain` says that it stood without quotes.
 
     `substituted` says that variables were replaced in it: it is text from then on, even where it stood without quotes.
-    `failed` says that they could not be: what it means is unknown, so nothing more is said about it.
+    `failed` says that they could not be: what it means is unknown, so nothing more is said about it. `origins` are what
+    the text came from beside the text of the source.
     """
 
-    __slots__ = ("end_line", "failed", "plain", "substituted", "text")
+    __slots__ = ("end_line", "failed", "origins", "plain", "substituted", "text")
 
     def __init__(self, source: Source, line: int, column: int, text: str, *, plain: bool, end_line: int = 0) -> None:
         super().__init__(source, line, column)
@@ -105,6 +106,7 @@ class Scalar(Node):
         self.end_line = end_line or line
         self.substituted = False
         self.failed = False
+        self.origins: tuple[Origin, ...] = ()
 
     @property
     def value(self) -> str | int | float | bool | None:
@@ -152,6 +154,18 @@ class Mapping(Node):
     def items(self) -> Iterator[tuple[str, Node]]:
         for key, (_, value) in self.entries.items():
             yield key, value
+
+
+def origins_of(node: Node) -> tuple[Origin, ...]:
+    """What a value came from beside the source's text: its own, or those of all that is in it, each once."""
+    if isinstance(node, Scalar):
+        return node.origins
+    inside: list[Node] = []
+    if isinstance(node, Sequence):
+        inside = node.items
+    elif isinstance(node, Mapping):
+        inside = [value for _, value in node.items()]
+    return tuple(dict.fromkeys(origin for each in inside for origin in origins_of(each)))
 
 
 def kind_of(node: Node | None) -> str:

@@ -18,13 +18,16 @@ from reconciler.spec.checks import Checks
 from reconciler.spec.containers import Reader
 from reconciler.spec.findings import Findings
 from reconciler.spec.inputs import Inputs, inputs_of
-from reconciler.spec.nodes import Mapping, Node, Scalar
+from reconciler.spec.nodes import Mapping, Node, Scalar, origins_of
 from reconciler.spec.variables import Variables, resolve_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
 
+    from reconciler.kits.source import Origin
+    from reconciler.model.desired import Path
     from reconciler.sources.tree import Tree
+    from reconciler.spec.env_files import Assignment
 
 DOTENV = ".env"
 
@@ -53,7 +56,7 @@ def load_stack(tree_or_path: Tree | str, environment: MappingOf[str, str], *, sa
     return Resolved(stack, inputs_of(tree, variables.used, salt))
 
 
-def _dotenv(tree: Tree, variables: Variables, findings: Findings) -> dict[str, str]:
+def _dotenv(tree: Tree, variables: Variables, findings: Findings) -> dict[str, Assignment]:
     """The variables of `.env` beside the spec, {} when there is none."""
     if not tree.exists(DOTENV):
         return {}
@@ -64,7 +67,7 @@ def _dotenv(tree: Tree, variables: Variables, findings: Findings) -> dict[str, s
     except ReconcilerError as error:
         findings.take(error)
         return {}
-    return {name: at.text for name, at in env_files.read(tree, DOTENV, data, variables, findings).items()}
+    return env_files.read(tree, DOTENV, data, variables, findings)
 
 
 class _Assembly:
@@ -89,6 +92,7 @@ class _Assembly:
             volumes=volumes,
             **self._identity(name, root, containers, volumes),
             positions={path: node.position for path, node in self._reader.nodes.items()},
+            origins=self._origins(),
         )
 
     def _identity(
@@ -100,6 +104,11 @@ class _Assembly:
 
         moves = Moves(self._reader, self._findings, name, containers, volumes)
         return {"moved": moves.moved(root.get("moved")), "adopt": moves.adopted(root.get("adopt"))}
+
+    def _origins(self) -> dict[Path, tuple[Origin, ...]]:
+        """What values came from beside the text that they stand in; most do not."""
+        found = {path: origins for path, node in self._reader.nodes.items() if (origins := origins_of(node))}
+        return found | {path: found for path, found in self._reader.origins.items() if path in self._reader.nodes}
 
     def _name(self, root: Mapping) -> str:
         at = root.get("name")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from reconciler.kits.source import DEFAULT, UNSET, VARIABLE, Origin
 from reconciler.spec.findings import nearest
 from reconciler.spec.nodes import Mapping, Node, Scalar, Sequence
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
     from typing import Protocol
 
+    from reconciler.kits.source import Position
     from reconciler.spec.findings import Findings
 
     class Lookup(Protocol):
         """Something that knows variables."""
 
         def get(self, name: str) -> str | None: ...
+        def place_of(self, name: str) -> Position | None: ...
         def names(self) -> list[str]: ...
 
 
@@ -37,14 +40,14 @@ _DOLLAR_HINT = "write $$ for a dollar sign"
 class Variables:
     """Where variables come from, and which were asked for.
 
-    `dotenv` is called once, when the environment does not have a variable. `used` holds every name that was looked
+    `dotenv` is called once, when the environment does not have a variable; its are scalars. `used` holds every name that was looked
     up in the environment with its value there, None when it was not set.
     """
 
-    def __init__(self, environment: MappingOf[str, str], dotenv: Callable[[], MappingOf[str, str]]) -> None:
+    def __init__(self, environment: MappingOf[str, str], dotenv: Callable[[], MappingOf[str, Scalar]]) -> None:
         self._environment = environment
         self._read_dotenv = dotenv
-        self._dotenv: MappingOf[str, str] | None = None
+        self._dotenv: MappingOf[str, Scalar] | None = None
         self.used: dict[str, str | None] = {}
 
     def get(self, name: str) -> str | None:
@@ -52,14 +55,19 @@ class Variables:
         value = self._environment.get(name)
         self.used[name] = value
         if value is None:
-            value = self._from_dotenv().get(name)
+            at = self._from_dotenv().get(name)
+            value = None if at is None else at.text
         return value
+
+    def place_of(self, name: str) -> Position | None:
+        """Where in `.env` a variable that is set stands, None = in the environment."""
+        return None if name in self._environment else self._from_dotenv()[name].position
 
     def names(self) -> list[str]:
         """All names that are set, to find the one that was meant."""
         return [*self._environment, *self._from_dotenv()]
 
-    def _from_dotenv(self) -> MappingOf[str, str]:
+    def _from_dotenv(self) -> MappingOf[str, Scalar]:
         if self._dotenv is None:
             self._dotenv = {}  # .env itself may use variables: those of the environment
             self._dotenv = self._read_dotenv()
@@ -76,12 +84,13 @@ class VariableError(ValueError):
         self.hint = hint
 
 
-def substitute(text: str, variables: Lookup) -> str:
-    """`text` with its variables replaced. Values are taken as they are: a dollar in one means nothing."""
+def substitute(text: str, variables: Lookup) -> tuple[str, tuple[Origin, ...]]:
+    """`text` with its variables replaced, and what they came from. A dollar in a variable's value means nothing."""
     if "$" not in text:
-        return text
-    value, _ = _Expansion(text, variables).until("", 0, 0)
-    return value
+        return text, ()
+    expansion = _Expansion(text, variables)
+    value, _ = expansion.until("", 0, 0)
+    return value, tuple(expansion.origins)
 
 
 class _Expansion:
@@ -90,6 +99,10 @@ class _Expansion:
     def __init__(self, text: str, variables: Lookup) -> None:
         self._text = text
         self._variables = variables
+        self.origins: dict[Origin, None] = {}
+
+    def _came(self, how: str, name: str) -> None:
+        self.origins[Origin(how, name, self._variables.place_of(name) if how == VARIABLE else None)] = None
 
     def until(self, end: str, at: int, depth: int, *, skip: bool = False) -> tuple[str, int]:
         """Expand from `at` to the character `end` ("" = the end of the text); the result and the place after it.
@@ -153,6 +166,8 @@ class _Expansion:
         value = None if skip else self._variables.get(name)
         is_set = value is not None and (value != "" or operator[0] != ":")
         needed = is_set if operator[-1] == "+" else not is_set
+        if not skip:
+            self._came(VARIABLE if is_set else UNSET if operator[-1] == "+" else DEFAULT, name)
         word, end = self.until("}", at[1], depth + 1, skip=skip or not needed)
         if skip:
             return "", end
@@ -172,6 +187,7 @@ class _Expansion:
             meant = f"did you mean {near}? Else set it" if near else "set it in the environment or in .env"
             hint = f"{meant}, give a default with ${{{name}:-default}}, or {_DOLLAR_HINT}"
             raise VariableError(f"the variable {name} is not set", at, hint)
+        self._came(VARIABLE, name)
         return value
 
 
@@ -197,7 +213,7 @@ def resolve_variables(root: Mapping, variables: Variables, findings: Findings) -
 
 def _resolve(node: Scalar, variables: Variables, findings: Findings) -> None:
     try:
-        node.text = substitute(node.text, variables)
+        node.text, node.origins = substitute(node.text, variables)
         node.plain = False
         node.substituted = True
     except VariableError as error:

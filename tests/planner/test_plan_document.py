@@ -8,7 +8,14 @@ import pytest
 from planner_cases import names, planned
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.model.observed import Observed, ObservedContainer, ObservedImage
 from reconciler.planner.document import document
+from reconciler.planner.options import Options
+from reconciler.planner.planning import plan
+from reconciler.planner.text import render
+from reconciler.runtimes.base import Capabilities
+from reconciler.sources.files import FileTree
+from reconciler.spec.resolve import load_stack
 
 SCHEMA = os.path.join(os.path.dirname(__file__), "..", "..", "schemas", "plan.schema.json")
 
@@ -49,7 +56,7 @@ def test_a_replacement_is_spelled_out():
         "kind": "container",
         "name": "web",
         "change": "follow",
-        "reasons": [{"text": "follows db by link"}],
+        "reasons": [{"text": "follows db by link", "kind": "follows"}],
         "after": [],
         "gate": "",
         "undo": None,
@@ -59,10 +66,12 @@ def test_a_replacement_is_spelled_out():
     assert second["reasons"] == [
         {
             "text": "environment.MYSQL_DATABASE changed",
+            "kind": "spec",
             "field": "environment.MYSQL_DATABASE",
             "old": "shop",
             "new": "blog",
             "position": {"file": "specs/shop.yaml", "line": 4, "column": 66},
+            "must": "what its process is given is fixed when a container is made",
         }
     ]
     assert made["summary"] == [
@@ -79,6 +88,53 @@ def test_a_first_start_says_what_would_take_it_back():
         {"verb": "remove", "kind": "container", "name": "db"},
         {"verb": "remove", "kind": "container", "name": "web"},
     ]
+
+
+def kinds_of(name):
+    return {reason["kind"] for step in DOCUMENTS[name]["steps"] for reason in step["reasons"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("in-place", {"spec"}),
+        ("network-lost", {"drift"}),
+        ("limits-drift", {"spec", "drift"}),
+        ("image-moved", {"image"}),
+        ("link-target-changes", {"spec", "follows"}),
+        ("taken-over", {"asked"}),
+    ],
+)
+def test_a_reason_says_whether_the_spec_or_the_machine_has_changed(name, kinds):
+    assert kinds_of(name) == kinds
+
+
+def test_a_value_is_followed_to_what_it_came_from(validator, tmp_path):
+    (tmp_path / ".env").write_text("DB=shop\nTAG=2\n")
+    (tmp_path / "db.env").write_text("# two of them\nA=1\nB=${DB}\n")
+    spec = tmp_path / "w.yaml"
+    spec.write_text(
+        "apiVersion: reconciler/v1\nkind: Stack\nname: w\ncontainers:\n  web:\n    image: app:${TAG}\n"
+        "    env_file: db.env\n    environment: {C: '${HERE}-${GONE:-x}'}\n"
+    )
+    stack = load_stack(FileTree(str(spec)), {"HERE": "h"}).stack
+    here = f"{stack.source.removesuffix('w.yaml')}"
+    seen = ObservedContainer(
+        "1", "web", "running", stack="w", key="web", origin=stack.origin, settings={"image": "app:1", "user": "u"}
+    )
+    world = Observed((seen,), images={"app:2": ObservedImage("app:2", "sha256:2")})
+    made = plan(stack, world, Options(), Capabilities("embedded"))
+    assert [str(origin) for reason in made.steps[0].reasons for origin in reason.origins] == [
+        f"${{TAG}} from {here}.env:2:1",
+        f"env_file at {stack.source}:7:15",
+        f"env_file at {stack.source}:7:15",
+        f"${{DB}} from {here}.env:1:1",
+        "${HERE} from the environment",
+        "default of ${GONE}",
+        "the image's counts",
+    ]
+    assert f"environment.A: (not set) -> 1  ({here}db.env:2:1, env_file at {stack.source}:7:15)" in render(made)
+    assert list(validator.iter_errors(document(made))) == []
 
 
 def test_no_secret_is_in_it():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from specbench import HEAD, resolve
 
 from reconciler.kits.frozen import Frozen, fields
-from reconciler.kits.source import Position
+from reconciler.kits.source import Origin, Position
 from reconciler.model import codec, desired
 
 TEXT = st.text(max_size=8)
@@ -19,6 +19,7 @@ st.register_type_strategy(float, st.floats(allow_nan=False))
 st.register_type_strategy(str, TEXT)
 PATHS = st.lists(st.one_of(TEXT, st.integers(0, 99)), max_size=4).map(tuple)
 POSITIONS = st.builds(Position, TEXT, st.integers(1), st.integers(1))
+ORIGINS = st.builds(Origin, TEXT, TEXT, st.none() | POSITIONS)
 
 
 def any_of(kind):
@@ -47,6 +48,7 @@ STACKS = st.builds(
     positions=st.dictionaries(PATHS, POSITIONS, max_size=4),
     moved=st.lists(any_of(desired.Move), max_size=2).map(tuple),
     adopt=st.lists(any_of(desired.Adoption), max_size=2).map(tuple),
+    origins=st.dictionaries(PATHS, st.lists(ORIGINS, max_size=2).map(tuple), max_size=4),
 )
 
 

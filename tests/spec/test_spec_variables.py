@@ -73,12 +73,12 @@ def test_substitution_agrees_with_the_expression_it_was_spelled_from(pieces):
         with pytest.raises(VariableError):
             substitute(text, Variables(SET, dict))
         return
-    assert substitute(text, Variables(SET, dict)) == expected
+    assert substitute(text, Variables(SET, dict))[0] == expected
 
 
 @given(st.text(max_size=40))
 def test_doubled_dollars_protect_any_text(text):
-    assert substitute(text.replace("$", "$$"), Variables(SET, dict)) == text
+    assert substitute(text.replace("$", "$$"), Variables(SET, dict)) == (text, ())
 
 
 def test_what_was_looked_up_is_remembered_with_its_value_outside_of_dotenv():
