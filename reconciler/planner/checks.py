@@ -111,7 +111,12 @@ def check_names(
                 f"the name {decision.wanted.name} of container {key} is taken by {_owner(holder)}",
                 code="name-taken",
                 position=stack.position_of("containers", key, "container_name"),
-                hint=f"names are for the whole machine: write container_name: {stack.name}-{key}, or remove the other",
+                hint=f"names are for the whole machine: write container_name: {stack.name}-{key}, or remove the other"
+                + (
+                    f"; or take it in: adopt: [{{from: {holder.name}, to: containers.{key}}}]"
+                    if not decision.seen
+                    else ""
+                ),
             )
         )
     return waits
