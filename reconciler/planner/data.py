@@ -51,6 +51,12 @@ def fate_of(seen: ObservedContainer, successor: Container | None, deleted: froze
     return "; ".join(dict.fromkeys(parts))
 
 
+def lost_by_stopping(seen: ObservedContainer) -> str:
+    """What of a container's data ends with its process, in words: its file systems in memory; "" where there are none."""
+    targets = sorted(str(text).partition(":")[0] for text in seen.settings.get("tmpfs", ()))
+    return "; ".join(f"what is in memory at {target} (tmpfs) is lost" for target in targets)
+
+
 def _goes_on(target: str, successor: Container, *, from_image: bool) -> bool:
     """Whether the successor has an anonymous volume at the target, too: its own, or one that its image declares."""
     mounts = {mount.target: mount.kind for mount in successor.volumes} | {

@@ -45,7 +45,7 @@ from reconciler.model.plan import (
     Reason,
     Step,
 )
-from reconciler.planner.data import fate_of
+from reconciler.planner.data import fate_of, lost_by_stopping
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
 from reconciler.planner.volumes import protection_of
@@ -216,7 +216,8 @@ def _add_volumes(draft: Draft, stack: Stack, volumes: Volumes) -> None:
 def _take_down(draft: Draft, stack: str, decision: Decision, deleted: frozenset[str] = frozenset()) -> None:
     key = decision.key
     if decision.stops:
-        draft.add(_STOP, key, StopContainer(stack, key), decision.change, decision.reasons, downtime=True)
+        lost = lost_by_stopping(decision.seen) if decision.seen else ""
+        draft.add(_STOP, key, StopContainer(stack, key), decision.change, decision.reasons, data=lost, downtime=True)
     if decision.removes:
         assert decision.seen
         data = fate_of(decision.seen, decision.wanted if decision.creates else None, deleted)
@@ -357,7 +358,8 @@ def steps_by_hand(
     reasons = [Reason("asked for by hand", kind=ASKED)]
     for key in sorted(there):
         if key in stopped:
-            draft.add(_STOP, key, StopContainer(stack, key, timeout), change, reasons, downtime=True)
+            lost = lost_by_stopping(there[key])
+            draft.add(_STOP, key, StopContainer(stack, key, timeout), change, reasons, data=lost, downtime=True)
         if key in started:
             if prepare:
                 draft.add(_PREPARE, key, PrepareContainer(stack, key), change, reasons)

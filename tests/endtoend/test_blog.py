@@ -67,6 +67,7 @@ def test_a_blog_outlives_all_that_happens_to_its_containers(make_machine):
         "- stop container wordpress replaced: follows wordpressdb by link",
         "- stop container wordpressdb replaced",
         f"environment.EDITED: (not set) -> twice ({spec}:13:15)",
+        "because what its process is given is fixed when a container is made",
         "- remove container wordpress",
         "data: volume html kept",
         "data: changes in the container's own layer are lost",

@@ -27,6 +27,7 @@ from reconciler.model.desired import (
     Port,
     Restart,
     Stack,
+    Tmpfs,
     Volume,
     VolumesFrom,
 )
@@ -89,6 +90,7 @@ def container(key: str, data: dict[str, Any]) -> Container:
         "volumes_from": lambda text: VolumesFrom(text.partition(":")[0], text.endswith(":ro")),
         "ports": port,
         "expose": str,
+        "tmpfs": lambda text: Tmpfs(text.partition(":")[0]),
         "command": str,
         "entrypoint": str,
     }
