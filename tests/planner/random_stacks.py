@@ -14,6 +14,7 @@ from reconciler.model.desired import (
     Healthcheck,
     Link,
     Mount,
+    Move,
     Port,
     Restart,
     Stack,
@@ -100,6 +101,32 @@ def stacks(draw, least=1):
     for index, number in enumerate(numbers):
         made[keys[index]] = make(keys[index], number, keys[:index], ports, shared_names)
     return Stack("s", "s.yaml", "/s.yaml", possible(made), dict(VOLUMES))
+
+
+def renamed(stack, name):
+    """The same stack under another name, all of its containers and volumes under other keys, and its moves."""
+    new = {key: f"new-{key}" for key in (*stack.containers, *stack.volumes)}
+
+    def followed(uses):
+        return tuple(replace(use, container=new[use.container]) for use in uses)
+
+    containers = {
+        new[key]: replace(
+            c,
+            key=new[key],
+            name=new.get(c.name, c.name),
+            links=followed(c.links),
+            depends_on=followed(c.depends_on),
+            volumes_from=followed(c.volumes_from),
+            volumes=tuple(replace(m, source=new.get(m.source, m.source)) for m in c.volumes),
+        )
+        for key, c in stack.containers.items()
+    }
+    volumes = {new[key]: Volume(new[key], f"{name}_{new[key]}") for key in stack.volumes}
+    moved = [Move("container", key, new[key]) for key in stack.containers]
+    moved += [Move("volume", key, new[key]) for key in stack.volumes]
+    moved += [Move("stack", stack.name, name)]
+    return Stack(name, stack.source, stack.origin, containers, volumes, moved=tuple(moved))
 
 
 def possible(made):

@@ -11,6 +11,7 @@ from random_stacks import (
     edits,
     look_and_plan,
     machine_with,
+    renamed,
     shape,
     stacks,
 )
@@ -126,6 +127,33 @@ def test_health_is_waited_for_once_the_check_has_changed_in_place(seed):
     machine = machine_with(before)
     result = virtual.execute(look_and_plan(machine, after), machine, seed=seed)
     assert result.ok, result.error()
+
+
+@many
+@given(stacks(), seeds, st.integers(0, 40), st.booleans())
+def test_a_stack_with_everything_in_it_is_renamed_and_nothing_else_happens(before, seed, effect, early):
+    machine = machine_with(before)
+    ids = sorted((c.id, c.address, c.state, c.ports) for c in machine.world.containers.values())
+    contents = sorted(volume.content.get("/precious", "") for volume in machine.world.volumes.values())
+    begin, point = len(machine.trace), machine.faults.effects + effect
+    after = renamed(before, "t")
+    if effect:
+        machine.faults.crash_before, machine.faults.crash_after = (point, 0) if early else (0, point)
+    try:
+        made, result = apply(machine, after, seed)
+    except faults.Crash:
+        machine.faults.crash_before = machine.faults.crash_after = 0
+        made, result = apply(machine, after, seed + 1)
+    machine.faults.crash_before = machine.faults.crash_after = 0
+    assert result.ok, (render(made), result.error())
+    assert {action.verb for action in machine.trace[begin:]} == {"rename"}
+    assert sorted((c.id, c.address, c.state, c.ports) for c in machine.world.containers.values()) == ids
+    assert sorted(volume.content.get("/precious", "") for volume in machine.world.volumes.values()) == contents
+    assert {c.key for c in machine.world.containers.values() if c.stack == "t"} == set(after.containers)
+    assert broken_links(machine.world) == []
+    assert look_and_plan(machine, after).empty
+    calm = machine_with(replace(after, moved=()))
+    assert shape(machine)["containers"] == shape(calm)["containers"]
 
 
 def uses_of(all_settings):
