@@ -158,6 +158,17 @@ def add_pull(parser: Parser) -> None:
     )
 
 
+def add_replace(parser: Parser) -> None:
+    """`--replace`."""
+    parser.add_argument(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="CONTAINER",
+        help="make this container anew although nothing has changed (its key in the spec; may be repeated)",
+    )
+
+
 def number_from(lowest: int) -> Callable[[str], int]:
     """An argparse type: whole numbers from `lowest` on."""
 

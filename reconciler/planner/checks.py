@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.kits.errors import Problems, ReconcilerError
+from reconciler.kits.text import nearest, quote
 from reconciler.planner.graph import targets_first, used_by
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def check_owner(stack: str, origin: str, observed: Observed, options: Options, *
             hint=f"to take the running one down all the same: reconciler down {stack}, or --take-over"
             if goes
             else "give this stack a name of its own, or take the running one over with --take-over",
+        )
+
+
+def check_asked_for(stack: Stack, options: Options, problems: list[ReconcilerError]) -> None:
+    """Containers that a user names for this run are in the spec."""
+    for name in sorted(options.anew - stack.containers.keys()):
+        near = nearest(name, stack.containers)
+        problems.append(
+            ReconcilerError(
+                f"stack {stack.name} has no container {quote(name)} that could be replaced",
+                code="unknown-container",
+                hint=f"did you mean {near}?" if near else f"it has {', '.join(sorted(stack.containers))}",
+            )
         )
 
 

@@ -116,6 +116,8 @@ def decide(stack: Stack, observed: Observed, options: Options, update_in_place: 
                 _compare_exposed(decision, decision.wanted, decision.seen, image)
             _compare_origin(decision, decision.seen, stack, options, update_in_place)
             _look_at_state(decision, decision.wanted, decision.seen)
+        if key in options.anew and decision.wanted and decision.seen:
+            decision.because(REPLACE, Reason("its replacement was asked for"))
     return decisions
 
 

@@ -13,6 +13,8 @@ class Options(Frozen):
 
     `pull`, "missing", "always" or "never", goes before each container's pull_policy; "" = it does not. `pulled` are the
     references that this run has just pulled: no registry is asked for them again.
+
+    `anew` are the keys of containers that are replaced although nothing has changed.
     """
 
     take_over: bool = False
@@ -20,6 +22,7 @@ class Options(Frozen):
     wait: bool = False
     pull: str = ""
     pulled: frozenset[str] = frozenset()
+    anew: frozenset[str] = frozenset()
 
     def after_pulling(self, references: frozenset[str]) -> Options:
         """The same wishes, for what is left when these references have been pulled."""

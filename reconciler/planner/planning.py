@@ -52,6 +52,7 @@ def plan(desired: Stack, observed: Observed, options: Options, capabilities: Abi
     """
     checks.check_owner(desired.name, desired.origin, observed, options)
     problems: list[ReconcilerError] = []
+    checks.check_asked_for(desired, options, problems)
     checks.check_graph(desired, problems)
     checks.check_links(desired, capabilities.links, capabilities.name, problems)
     checks.check_refusals(desired, observed, problems)

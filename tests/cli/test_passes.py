@@ -54,6 +54,23 @@ def without_times(text):
     return re.sub(r"\(\d+\.\d\ds\)", "(0.00s)", text)
 
 
+def test_a_container_is_made_anew_on_request_and_no_other(call, machine):
+    assert call(machine, "apply", "shop.yaml").code == 0
+    before = {c.key: c.id for c in machine.world.containers.values()}
+    ran = call(machine, "plan", "--replace", "web", "shop.yaml")
+    assert ran.code == 0
+    assert "- stop   container web  replaced: its replacement was asked for\n" in ran.out
+    assert call(machine, "apply", "--replace", "web", "shop.yaml").code == 0
+    after = {c.key: c.id for c in machine.world.containers.values()}
+    assert after["db"] == before["db"]
+    assert after["web"] != before["web"]
+    assert call(machine, "apply", "shop.yaml").out.startswith("nothing to do")
+    ran = call(machine, "apply", "--replace", "wbe", "shop.yaml")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == ("error: stack shop has no container 'wbe' that could be replaced\n  hint: did you mean web?\n")
+    assert {c.key: c.id for c in machine.world.containers.values()} == after
+
+
 @pytest.fixture
 def puller():
     """A machine that has nothing, and a registry that has all."""

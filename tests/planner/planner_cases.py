@@ -163,7 +163,8 @@ def observed(text: str) -> tuple[Observed, dict[str, Any]]:
 def planned(name: str):
     wanted, choices = stack(read(name, "desired.yaml"))
     there, machine = observed(read(name, "observed.yaml"))
-    options = Options(**choices.get("options", {}))
+    wishes = choices.get("options", {})
+    options = Options(**{**wishes, "anew": frozenset(wishes.get("anew", ()))})
     if choices.get("down"):
         return plan_down(wanted.name, there, options, source=wanted.source, origin=wanted.origin, spec=wanted)
     runtime = {"rename": True, **machine.get("runtime", {})}

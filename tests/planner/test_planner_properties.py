@@ -76,6 +76,24 @@ def test_any_edit_of_any_drifted_world_converges_and_keeps_all_data(edit, ways, 
         assert place_of(container)[1] == port or not port or not place_of(container)[1]
 
 
+@many
+@given(edits(), drifts, seeds, st.sets(st.sampled_from(KEYS), min_size=1, max_size=2))
+def test_what_is_asked_for_is_made_anew_and_keeps_its_data(edit, ways, seed, chosen):
+    before, after = edit
+    anew = chosen & after.containers.keys()
+    machine = machine_with(before, ways)
+    ids = {c.key: c.id for c in machine.world.containers.values()}
+    contents = {name: dict(volume.content) for name, volume in machine.world.volumes.items()}
+    made = look_and_plan(machine, after, anew=frozenset(anew))
+    result = virtual.execute(made, machine, seed=seed)
+    assert result.ok, (render(made), result.error())
+    assert [key for key in anew if machine.world.find("s", key).id == ids.get(key)] == []
+    assert broken_links(machine.world) == []
+    assert look_and_plan(machine, after).empty, render(look_and_plan(machine, after))
+    for name, content in contents.items():
+        assert machine.world.volumes[name].content == content
+
+
 def place_of(container):
     """Its address and, if it has one, its random host port."""
     return container.address, next((b.host_port for b in container.ports if b.container_port == 80), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_pull, duration
+from reconciler.cli.parser import add_pull, add_replace, duration
 from reconciler.cli.passes import add_pass_options, carry_out
 from reconciler.loop.converge import converge
 from reconciler.planner.options import Options
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("path", metavar="SPEC", help='a spec file; "-": standard input')
     add_pull(parser)
+    add_replace(parser)
     parser.add_argument(
         "--wait", action="store_true", help="wait until all is up and healthy, or done; exit code 4 if not"
     )
@@ -37,6 +38,7 @@ def run(options: Any, shell: Shell) -> int:
         planning=Options(
             take_over=options.take_over,
             pull=options.pull,
+            anew=frozenset(options.replace),
             wait=options.wait or options.wait_timeout is not None,
         ),
         idle="is as it should be",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.parser import add_json, add_pull
+from reconciler.cli.parser import add_json, add_pull, add_replace
 from reconciler.kits.errors import EXIT_CHANGES_PENDING, ReconcilerError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def add_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--take-over", action="store_true", help="plan for a stack that came from another file")
     add_pull(parser)
+    add_replace(parser)
     add_json(parser)
 
 
@@ -29,7 +30,8 @@ def run(options: Any, shell: Shell) -> int:
     from reconciler.planner.options import Options  # noqa: PLC0415
 
     try:
-        plan = preview(options.path, shell.runtime, Options(take_over=options.take_over, pull=options.pull))
+        wishes = Options(take_over=options.take_over, pull=options.pull, anew=frozenset(options.replace))
+        plan = preview(options.path, shell.runtime, wishes)
     except ReconcilerError as error:
         if options.json:
             from reconciler.cli.problems import document_of  # noqa: PLC0415 - only with --json
