@@ -34,7 +34,7 @@ class Terminal:
         self.ours, theirs = pty.openpty()
         # SIGINT as at a login, whatever a test run has
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", "env", "--default-signal=INT", *machine.argv(*arguments)],
+            ["setsid", "--ctty", "env", "--default-signal=INT,HUP", *machine.argv(*arguments)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
