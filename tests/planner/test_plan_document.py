@@ -5,9 +5,12 @@ import os
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
 from planner_cases import names, planned
+from random_stacks import drifts, edits, look_and_plan, machine_with
 
 from reconciler.kits.errors import ReconcilerError
+from reconciler.model import action
 from reconciler.model.observed import Observed, ObservedContainer, ObservedImage
 from reconciler.planner.document import document
 from reconciler.planner.options import Options
@@ -45,6 +48,22 @@ def validator():
 def test_each_case_is_as_the_schema_says(name, validator):
     assert [error.message for error in validator.iter_errors(DOCUMENTS[name])] == []
     assert json.loads(json.dumps(DOCUMENTS[name])) == DOCUMENTS[name]
+
+
+def test_the_schema_has_the_verbs_and_kinds_that_there_are(validator):
+    made = [kind for kind in vars(action).values() if isinstance(kind, type) and hasattr(kind, "verb")]
+    assert {kind.verb for kind in made} == set(validator.schema["$defs"]["verb"]["enum"])
+    assert {step["kind"] for made in DOCUMENTS.values() for step in made["steps"]} == set(
+        validator.schema["$defs"]["kind"]["enum"]
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(edits(), drifts)
+def test_any_plan_is_as_the_schema_says(validator, edit, ways):
+    before, after = edit
+    made = document(look_and_plan(machine_with(before, ways), after, wait=True))
+    assert [error.message for error in validator.iter_errors(made)] == []
 
 
 def test_a_replacement_is_spelled_out():
