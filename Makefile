@@ -76,7 +76,8 @@ test-vm: dev images ## inside a Debian 12 guest with systemd, cgroup v2, AppArmo
 	$(BIN)/python tests/vm/run.py $(ARGS)
 
 .PHONY: torture
-torture: dev images ## kill `apply` before and after every single effect (minutes)
+torture: dev images ## ten minutes of simulated machines on which all fails; then kill `apply` before and after every effect
+	$(BIN)/python tests/simulated/torture.py --seconds $(or $(SECONDS),600)
 	RECONCILER_TEST_TORTURE=1 $(BIN)/pytest -s tests/engine/test_engine_crashes.py
 
 .PHONY: fuzz

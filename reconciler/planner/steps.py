@@ -45,7 +45,7 @@ from reconciler.model.plan import (
     Reason,
     Step,
 )
-from reconciler.planner.data import fate_of, lost_by_stopping
+from reconciler.planner.data import fate_of, lost_by_stopping, mount_of
 from reconciler.planner.graph import BINDING, ORDERING, acyclic, targets_first, through, used_before, used_by
 from reconciler.planner.images import KNOWN_AFTER_PULL
 from reconciler.planner.volumes import protection_of
@@ -305,6 +305,47 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
         draft.wait((_CREATE, key), *((_CREATE, target) for target in used_by(container, BINDING)))
     for key, others in waits.items():
         draft.wait((_first_up(draft, decisions[key]), key), *((_REMOVE, other) for other in others))
+    for key, others in _given_up_volumes(stack, decisions).items():
+        draft.wait((_START, key), *((_STOP, other) for other in others))
+
+
+def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]]:
+    """By key of who starts, who must be down first because it has one of the same volumes and does not keep it.
+
+    Else two that share nothing by any spec would write to one folder at the same time.
+    """
+    leaving = [key for key, decision in decisions.items() if decision.stops]
+    if not leaving:
+        return {}
+    settings = {key: decision.seen.settings for key, decision in decisions.items() if decision.seen}
+    had = _with_sources(
+        {
+            key: {source for kind, source, _ in map(mount_of, each.get("volumes", ())) if kind == "volume"}
+            for key, each in settings.items()
+        },
+        {key: used_before(each, ("volumes_from",)) for key, each in settings.items()},
+    )
+    has = _with_sources(
+        {
+            key: {mount.source for mount in container.volumes if mount.kind == "volume"}
+            for key, container in stack.containers.items()
+        },
+        {key: used_by(container, ("volumes_from",)) for key, container in stack.containers.items()},
+    )
+    given_up = {key: gone for key in leaving if (gone := had[key] - has.get(key, set()))}
+    return {
+        key: [other for other, gone in given_up.items() if other != key and gone & has[key]]
+        for key, decision in decisions.items()
+        if decision.starts
+    }
+
+
+def _with_sources(volumes: dict[str, set[str]], sources: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The volumes of each container with those that it has through `volumes_from`."""
+    order, _ = targets_first({key: tuple(sorted(sources[key])) for key in volumes})
+    for key in order:
+        volumes[key] = volumes[key].union(*(volumes.get(source, set()) for source in sources[key]))
+    return volumes
 
 
 def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:

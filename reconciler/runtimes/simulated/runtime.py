@@ -357,7 +357,8 @@ class Simulated(Drift):
 
     def _update(self, action: UpdateContainer) -> Outcome:
         container, new = self.world.get(action.stack, action.container.key), action.container.settings()
-        changed = {name for name in {*new, *container.settings} if new.get(name) != container.settings.get(name)}
+        old = container.settings
+        changed = {name for name in {*new, *old} if _in_any_order(new.get(name)) != _in_any_order(old.get(name))}
         changed |= {"origin"} if container.origin != action.origin else set()
         if wrong := sorted(changed - self.capabilities.update_in_place):
             raise ReconcilerError(f"{', '.join(wrong)} of {container.name} can't change in place", code="unsupported")
@@ -394,6 +395,11 @@ def _image(image: ObservedImage | str) -> ObservedImage:
     if isinstance(image, str):
         return ObservedImage(image, f"sha256:{image}", digest=f"sha256:{image}-manifest")
     return image
+
+
+def _in_any_order(value: Any) -> Any:
+    """What a setting means: the order of ports and mounts is nothing that a container would have to be made anew for."""
+    return sorted(value) if isinstance(value, list) else value
 
 
 _PERFORM: dict[type, Callable[[Simulated, Any], Outcome]] = {
