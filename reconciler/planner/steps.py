@@ -305,8 +305,8 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
         draft.wait((_CREATE, key), *((_CREATE, target) for target in used_by(container, BINDING)))
     for key, others in waits.items():
         draft.wait((_first_up(draft, decisions[key]), key), *((_REMOVE, other) for other in others))
-    for key, others in _given_up_volumes(stack, decisions).items():
-        draft.wait((_START, key), *((_STOP, other) for other in others))
+    for key, leaving in _given_up_volumes(stack, decisions).items():
+        draft.wait((_START, key), *((_STOP, other) for other in leaving))
 
 
 def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]]:
