@@ -312,7 +312,8 @@ def _order_up(draft: Draft, stack: Stack, decisions: Decisions, waits: dict[str,
 def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]]:
     """By key of who starts, who must be down first because it has one of the same volumes and does not keep it.
 
-    Else two that share nothing by any spec would write to one folder at the same time.
+    Else two that share nothing by any spec would write to one folder at the same time. A container's anonymous volumes,
+    which others have through `volumes_from`, go by its key here.
     """
     leaving = [key for key, decision in decisions.items() if decision.stops]
     if not leaving:
@@ -320,14 +321,20 @@ def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]
     settings = {key: decision.seen.settings for key, decision in decisions.items() if decision.seen}
     had = _with_sources(
         {
-            key: {source for kind, source, _ in map(mount_of, each.get("volumes", ())) if kind == "volume"}
+            key: {
+                *(source for kind, source, _ in map(mount_of, each.get("volumes", ())) if kind == "volume"),
+                f"anonymous of {key}",
+            }
             for key, each in settings.items()
         },
         {key: used_before(each, ("volumes_from",)) for key, each in settings.items()},
     )
     has = _with_sources(
         {
-            key: {mount.source for mount in container.volumes if mount.kind == "volume"}
+            key: {
+                *(mount.source for mount in container.volumes if mount.kind == "volume"),
+                f"anonymous of {key}",
+            }
             for key, container in stack.containers.items()
         },
         {key: used_by(container, ("volumes_from",)) for key, container in stack.containers.items()},

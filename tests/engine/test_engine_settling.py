@@ -109,10 +109,15 @@ def test_one_containers_trouble_does_not_hold_up_the_others(machine, monkeypatch
 
 
 def keepers_at_work(machine):
-    """Who holds the keeper's lock. One that finds another at work, or is about to start, does not, or not for long."""
+    """Who holds the keeper's lock. One that finds another at work, or is about to start, does not, or not for long.
+
+    A child of the keeper's looks like it until it executes its program.
+    """
     found = set()
-    for pid, line in world.processes_of(machine.paths).items():
-        if f" keep {machine.root} {machine.run}" in line:
+    mark = f" keep {machine.root} {machine.run}"
+    keepers = {pid for pid, line in world.processes_of(machine.paths).items() if mark in line}
+    for pid in keepers:
+        if world.parent_of(pid) not in keepers:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 for fd in os.listdir(f"/proc/{pid}/fd"):
                     if os.readlink(f"/proc/{pid}/fd/{fd}") == machine.paths.keeper_lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reconciler.kits.addresses import overlap
 from reconciler.runtimes.simulated.runtime import Simulated
+from specs import JOBS
 
 
 class Watched(Simulated):
@@ -54,13 +55,13 @@ class Watched(Simulated):
     def _check_folders(self, started):
         """What has just started shares a folder that both can write to only with whom some wish lets it share it."""
         mine = _writable(started)
+        wishes = self.wishes.get(started.stack, ())
+        loose = set().union(*map(loose_in, wishes))
         for other in self.world.containers.values():
-            if other is started or not other.live or other.stack != started.stack:
+            if other is started or not other.live or other.stack != started.stack or {started.key, other.key} & loose:
                 continue
             for name in mine & _writable(other):
-                if not any(
-                    {started.key, other.key} <= _users(stack, name) for stack in self.wishes.get(started.stack, ())
-                ):
+                if not any({started.key, other.key} <= _users(stack, name) for stack in wishes):
                     self.violated("folders", f"{started.name} was started while {other.name} has volume {name}")
 
     def remember_data(self):
@@ -106,10 +107,22 @@ def _all_users(stack):
     return found
 
 
-def shape(world, stack, jobs):
+def loose_in(stack):
+    """The keys whose mounts depend on what happened on the way.
+
+    A finished job keeps the mounts that it worked on, and who has its volumes gets those.
+    """
+    loose, before = set(JOBS), None
+    while before != loose:
+        before = set(loose)
+        loose |= {k for k, c in stack.containers.items() if any(s.container in before for s in c.volumes_from)}
+    return loose
+
+
+def shape(world, stack, loose):
     """All of a stack that must not depend on what happened on the way: no ids, times, addresses, random ports.
 
-    A finished job keeps the mounts that it worked on.
+    The mounts of those whose keys are `loose` do not count.
     """
     owners = {volume.name: volume.owner for volume in world.volumes.values()}
     return {
@@ -121,7 +134,7 @@ def shape(world, stack, jobs):
             c.origin,
             c.drift,
             sorted(c.links),
-            sorted((target, owners.get(name) or name) for target, name in c.mounts.items() if c.key not in jobs),
+            sorted((target, owners.get(name) or name) for target, name in c.mounts.items() if c.key not in loose),
             sorted((b.container_port, b.protocol) for b in c.ports),
         )
         for c in world.containers.values()

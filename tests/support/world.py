@@ -61,6 +61,15 @@ def zombies_of(paths: Paths, *others: int) -> list[str]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The process's parent, 0 where the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def holder_of(path: str) -> int:
     """The process that holds the lock on this file, 0 where nobody does; who asks about it has it shared for a moment."""
     try:
