@@ -7,7 +7,7 @@ each seed. For tests of specs and of this project; a real runtime would run its 
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from reconciler.executor.report import Reporter, Result
 from reconciler.executor.schedule import TRANSFER, WAIT, WORK, Schedule
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from reconciler.runtimes.base import Outcome, Runtime
 
 
+_Arguments = ParamSpec("_Arguments")
+
+
 class VirtualClock:
     """A clock that stands still until it is moved; seconds."""
 
@@ -34,27 +37,6 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
-
-
-def execute(
-    plan: Plan,
-    runtime: Runtime,
-    reporter: Reporter | None = None,
-    cancel: Callable[[], bool] = never,
-    *,
-    seed: int = 0,
-    width: int = 8,
-    clock: VirtualClock | None = None,
-    deadline: float | None = None,
-) -> Result:
-    """As `threads.execute`. A step's effect happens when it completes; which of those begun is next, the seed says."""
-    run = stepwise(plan, runtime, reporter, cancel, seed=seed, width=width, clock=clock, deadline=deadline)
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 def stepwise(
@@ -71,6 +53,23 @@ def stepwise(
     """As `execute`, and lets go after each step that has ended: so that several runs take turns on one machine."""
     run = _Run(plan, runtime, reporter or Reporter(), cancel, clock or VirtualClock(), deadline)
     return run.steps(seed, width)
+
+
+def _at_once(run: Callable[_Arguments, Generator[Step, None, Result]]) -> Callable[_Arguments, Result]:
+    def execute(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> Result:
+        """As `threads.execute`. A step's effect happens when it completes; which of those begun is next, the seed says."""
+        steps = run(*arguments, **more)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+    return execute
+
+
+execute = _at_once(stepwise)
 
 
 class _Run:

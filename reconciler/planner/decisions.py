@@ -117,7 +117,7 @@ def decide(stack: Stack, observed: Observed, options: Options, update_in_place: 
             _compare_origin(decision, decision.seen, stack, options, update_in_place)
             _look_at_state(decision, decision.wanted, decision.seen)
         if key in options.anew and decision.wanted and decision.seen:
-            decision.because(REPLACE, Reason("its replacement was asked for"))
+            decision.because(REPLACE, Reason("its replacement was asked for", kind=ASKED))
     return decisions
 
 

@@ -8,7 +8,7 @@ must be down. Hence no cycle, whatever an edit turns around.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.kits.text import listed
 from reconciler.model.action import (
@@ -318,27 +318,8 @@ def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]
     leaving = [key for key, decision in decisions.items() if decision.stops]
     if not leaving:
         return {}
-    settings = {key: decision.seen.settings for key, decision in decisions.items() if decision.seen}
-    had = _with_sources(
-        {
-            key: {
-                *(source for kind, source, _ in map(mount_of, each.get("volumes", ())) if kind == "volume"),
-                f"anonymous of {key}",
-            }
-            for key, each in settings.items()
-        },
-        {key: used_before(each, ("volumes_from",)) for key, each in settings.items()},
-    )
-    has = _with_sources(
-        {
-            key: {
-                *(mount.source for mount in container.volumes if mount.kind == "volume"),
-                f"anonymous of {key}",
-            }
-            for key, container in stack.containers.items()
-        },
-        {key: used_by(container, ("volumes_from",)) for key, container in stack.containers.items()},
-    )
+    had = _volumes_had({key: decision.seen.settings for key, decision in decisions.items() if decision.seen})
+    has = _volumes_had({key: container.settings() for key, container in stack.containers.items()})
     given_up = {key: gone for key in leaving if (gone := had[key] - has.get(key, set()))}
     return {
         key: [other for other, gone in given_up.items() if other != key and gone & has[key]]
@@ -347,12 +328,16 @@ def _given_up_volumes(stack: Stack, decisions: Decisions) -> dict[str, list[str]
     }
 
 
-def _with_sources(volumes: dict[str, set[str]], sources: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The volumes of each container with those that it has through `volumes_from`."""
-    order, _ = targets_first({key: tuple(sorted(sources[key])) for key in volumes})
+def _volumes_had(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str]]:
+    """By key the volumes of each container, with those that it has through `volumes_from`."""
+    sources = {key: tuple(sorted(used_before(each, ("volumes_from",)))) for key, each in settings.items()}
+    order, _ = targets_first(sources)
+    found: dict[str, set[str]] = {}
     for key in order:
-        volumes[key] = volumes[key].union(*(volumes.get(source, set()) for source in sources[key]))
-    return volumes
+        mounts = map(mount_of, settings[key].get("volumes", ()))
+        named = {source for kind, source, _ in mounts if kind == "volume"}
+        found[key] = named.union({f"anonymous of {key}"}, *(found.get(source, set()) for source in sources[key]))
+    return found
 
 
 def _await(draft: Draft, stack: Stack, conditions: Awaited) -> None:

@@ -122,6 +122,7 @@ def kinds_of(name):
         ("image-moved", {"image"}),
         ("link-target-changes", {"spec", "follows"}),
         ("taken-over", {"asked"}),
+        ("replaced-by-option", {"asked", "follows"}),
     ],
 )
 def test_a_reason_says_whether_the_spec_or_the_machine_has_changed(name, kinds):
