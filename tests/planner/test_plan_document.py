@@ -109,6 +109,15 @@ def test_a_first_start_says_what_would_take_it_back():
     ]
 
 
+def test_who_gets_a_volume_starts_once_who_gives_it_up_is_down():
+    steps = DOCUMENTS["volumes-change-hands"]["steps"]
+    numbers = {(step["verb"], step["name"]): step["number"] for step in steps}
+    waits = {step["name"]: step["after"] for step in steps if step["verb"] == "start"}
+    for name in ("writer", "reader"):
+        others = {other: numbers["stop", f"old-{other}"] in waits[name] for other in ("writer", "reader")}
+        assert others == {other: other == name for other in others}
+
+
 def kinds_of(name):
     return {reason["kind"] for step in DOCUMENTS[name]["steps"] for reason in step["reasons"]}
 
