@@ -546,7 +546,7 @@ def drift(machine, stack, key, way):
     found = machine.world.find(stack, key)
     if found is None or found.state == "dead" or (way == "pause" and key in JOBS):
         return
-    if way in ("loop", "stop_by_hand", "pause") and not found.live:
+    if way in ("kill", "exit", "loop", "give_up", "stop_by_hand", "pause") and not found.live:
         return  # what has ended has nobody to end it once more
     if way == "exit":
         machine.exit(stack, key, 0)
